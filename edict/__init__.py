@@ -1,0 +1,1 @@
+"""The diffusion model as a bijection (paper, Section III-A)."""

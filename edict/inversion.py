@@ -1,0 +1,193 @@
+"""Pictures as diffusion noise: invert a picture with a backbone, and reconstruct it."""
+
+import logging
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .protocols import Backbone, Codec
+from .schedule import TRAIN_STEPS, Spacing
+from .tape import Tape
+from .transform import (
+    Bijection,
+    LatentPair,
+    Order,
+    check_mixing,
+    invert,
+    paper_mixing,
+    reconstruct,
+    state_dtype,
+)
+
+log = logging.getLogger(__name__)
+ROUND_TRIP_LIMIT = 1e-6
+MIN_SIDE, MAX_ASPECT = 16, 64
+
+
+@dataclass(frozen=True)
+class InversionOptions:
+    """How a picture is inverted.
+
+    Attributes:
+        steps: diffusion steps T, 1 to 1000.
+        mixing: p in (0.5, 1]; None for the paper's 0.93 ** (50 / steps).
+        spacing: "trailing" (ends at alpha = 1) or "leading" (EDICT's own).
+        order: "fixed" (the paper) or "alternate" (EDICT's code).
+        strength: share of the schedule to invert, in (0, 1]; 1 goes all the way to noise.
+    """
+
+    steps: int = 20
+    mixing: float | None = None
+    spacing: Spacing = "trailing"
+    order: Order = "fixed"
+    strength: float = 1.0
+
+    def __post_init__(self):
+        if not 1 <= self.steps <= TRAIN_STEPS:
+            raise ValueError(f"{self.steps} diffusion steps: choose from 1 to {TRAIN_STEPS}")
+        if not 0 < self.strength <= 1:
+            raise ValueError(f"strength {self.strength} must lie in (0, 1]")
+        check_mixing(self.p)
+
+    @property
+    def p(self) -> float:
+        """The mixing in force."""
+        return paper_mixing(self.steps) if self.mixing is None else self.mixing
+
+
+@dataclass(frozen=True)
+class EdictLatents:
+    """A picture as noise, with all it takes to reconstruct it.
+
+    Attributes:
+        pair: (x_T, y_T).
+        bijection: the map, bound to the picture.
+        codec: latents to pixels, bound to the picture.
+        picture: the inverted picture (B, 3, H, W), before padding.
+        options: how it was inverted.
+        backbone: the model, for binding it again.
+    """
+
+    pair: LatentPair
+    bijection: Bijection
+    codec: Codec
+    picture: Tensor
+    options: InversionOptions
+    backbone: Backbone
+
+
+def check_picture(image: Tensor) -> None:
+    """Raise ValueError unless `image` is a usable picture batch (B, 3, H, W) of finite numbers."""
+    if image.ndim != 4 or image.shape[1] != 3:
+        raise ValueError(
+            f"image has shape {tuple(image.shape)}: (batch, 3, height, width) RGB is needed; "
+            "convert grey pictures to RGB and take alpha channels off first"
+        )
+    height, width = image.shape[-2:]
+    if min(height, width) < MIN_SIDE:
+        raise ValueError(
+            f"picture is {width}x{height} pixels: at least {MIN_SIDE} a side are needed"
+        )
+    if max(height, width) > MAX_ASPECT * min(height, width):
+        raise ValueError(
+            f"picture is {width}x{height} pixels: sides may differ by a factor of {MAX_ASPECT} at "
+            "most; cut the strip into pieces"
+        )
+    if len(image) == 0:
+        raise ValueError("the batch holds no picture")
+    if not torch.isfinite(image).all():
+        raise ValueError("the picture has NaN or infinite pixels: repair what made it")
+
+
+def pad(image: Tensor, multiple: int) -> Tensor:
+    """Reflect-pad right and bottom until the sides are multiples; replicates what is left over."""
+    height, width = image.shape[-2:]
+    bottom, right = -height % multiple, -width % multiple
+    mode = "reflect" if bottom < height and right < width else "replicate"
+    return F.pad(image, (0, right, 0, bottom), mode=mode) if bottom or right else image
+
+
+def crop(image: Tensor, picture: Tensor) -> Tensor:
+    """Undo `pad`: cut to the sides of `picture`."""
+    return image[..., : picture.shape[-2], : picture.shape[-1]]
+
+
+def bind(backbone: Backbone, image: Tensor, options: InversionOptions) -> tuple[Bijection, Codec]:
+    """The bijection and the codec for a picture (B, 3, H, W), padded to the backbone's multiple."""
+    schedule = backbone.schedule(options.steps, options.spacing).last(options.strength)
+    binding = backbone.bind(pad(image, backbone.multiple))
+    bijection = Bijection(binding.denoiser, schedule, options.p, options.order)
+    return bijection, binding.codec
+
+
+def invert_picture(
+    backbone: Backbone,
+    image: Tensor,
+    options: InversionOptions | None = None,
+    tape: Tape | None = None,
+) -> EdictLatents:
+    """Invert a picture exactly to diffusion noise.
+
+    Args:
+        backbone: the diffusion model.
+        image: RGB in [0, 1], shape (B, 3, H, W), any size from 16 pixels.
+        options: steps, mixing, ...; default `InversionOptions()`.
+        tape: records the calls for the gradient of the first reconstruction.
+    Returns: the noise and all it takes to come back.
+    Raises: ValueError for a picture or options that cannot work.
+    Source: Zhang et al., arXiv 2403.06406, Eqs. (12)-(15), Algorithm 1 line 2.
+    """
+    options = options or InversionOptions()
+    check_picture(image)
+    image = image.detach().clamp(0, 1)
+    return run_inversion(backbone, image, options, *bind(backbone, image, options), tape)
+
+
+@torch.no_grad()
+def run_inversion(
+    backbone: Backbone,
+    image: Tensor,
+    options: InversionOptions,
+    bijection: Bijection,
+    codec: Codec,
+    tape: Tape | None = None,
+) -> EdictLatents:
+    """`invert_picture` through a bijection and codec that are bound to the picture already."""
+    latent = codec.encode(pad(image, backbone.multiple))
+    latent = latent.to(state_dtype(latent.device))
+    pair = invert(bijection, LatentPair(latent, latent), tape)
+    return EdictLatents(pair, bijection, codec, image, options, backbone)
+
+
+@torch.no_grad()
+def reconstruct_picture(latents: EdictLatents) -> LatentPair:
+    """The pictures (x, y) of a noise pair: RGB in [0, 1], each (B, 3, H, W), clamped and cropped."""
+    pair = reconstruct(latents.bijection, latents.pair)
+    images = (crop(latents.codec.decode(z), latents.picture).clamp(0, 1) for z in pair)
+    return LatentPair(*images)
+
+
+@torch.no_grad()
+def round_trip_error(latents: EdictLatents) -> float:
+    """Relative error of reconstructing the inverted latents; warns above 1e-6.
+
+    A larger error means that the network is not deterministic (or the state too coarse), so that
+    the map is no bijection and its gradient is not trustworthy.
+    """
+    original = latents.codec.encode(pad(latents.picture, latents.backbone.multiple))
+    original = original.to(latents.pair.x.dtype)
+    x, y = reconstruct(latents.bijection, latents.pair)
+    # The pocket codec's latent of the picture itself is zero: compare with unit variance then.
+    size = max(float(original.norm()), math.sqrt(original.numel()))
+    error = max(float((z - original).norm()) for z in (x, y)) / size
+    if not error <= ROUND_TRIP_LIMIT:
+        log.warning(
+            "EDICT round trip error %.1e is above %.0e: is the network deterministic? "
+            "Switch off dropout, autotuning and non-deterministic attention",
+            error,
+            ROUND_TRIP_LIMIT,
+        )
+    return error

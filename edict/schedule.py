@@ -1,0 +1,123 @@
+"""Noise schedules as per-step coefficients (A, B, label) of a deterministic sampler, Eq. (4)."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+Prediction = Literal["eps", "v", "flow"]
+Spacing = Literal["trailing", "leading"]
+TRAIN_STEPS = 1000
+
+
+class Step(NamedTuple):
+    """One denoising step s <- a s + b f(network input, label)."""
+
+    a: float
+    b: float
+    label: float
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The steps of a reconstruction, noisiest first. The coupling needs nothing else."""
+
+    steps: tuple[Step, ...]
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def last(self, strength: float) -> "Schedule":
+        """The least noisy part of the schedule, for partial inversion.
+
+        Args:
+            strength: share of the steps to keep, in (0, 1]; at least one step is kept.
+        Raises: ValueError if strength is outside (0, 1].
+        """
+        if not 0 < strength <= 1:
+            raise ValueError(
+                f"strength {strength} must lie in (0, 1]: 1 inverts all the way to noise"
+            )
+        kept = max(1, round(strength * len(self.steps)))
+        return Schedule(self.steps[len(self.steps) - kept :])
+
+
+def scaled_linear_alphas(beta_start: float = 0.00085, beta_end: float = 0.012) -> Tensor:
+    """Cumulative alphas of Stable Diffusion's 1000 training steps, float64, shape (1000,)."""
+    betas = torch.linspace(beta_start**0.5, beta_end**0.5, TRAIN_STEPS, dtype=torch.float64) ** 2
+    return (1 - betas).cumprod(0)
+
+
+def _labels(steps: int, spacing: Spacing, train_steps: int) -> tuple[list[int], int]:
+    """Time labels, noisiest first, and the label after the last (negative: beyond the last)."""
+    if not 1 <= steps <= train_steps:
+        raise ValueError(f"{steps} diffusion steps: choose from 1 to {train_steps}")
+    if spacing == "trailing":
+        return [round(train_steps - i * train_steps / steps) - 1 for i in range(steps)], -1
+    if spacing == "leading":
+        stride = train_steps // steps
+        return [i * stride for i in reversed(range(steps))], -stride
+    raise ValueError(f"unknown spacing {spacing!r}: choose trailing or leading")
+
+
+def _coefficients(prediction: str, alpha: float, alpha_next: float) -> tuple[float, float]:
+    """(A, B) of one step from level alpha to the cleaner level alpha_next."""
+    if alpha == alpha_next:
+        return 1.0, 0.0
+    if prediction == "eps":
+        if alpha <= 0:
+            raise ValueError("alpha 0 cannot be used with eps-prediction: use a v-prediction model")
+        ratio = math.sqrt(alpha_next / alpha)
+        return ratio, math.sqrt(1 - alpha_next) - ratio * math.sqrt(1 - alpha)
+    if prediction == "v":
+        angle = math.atan2(math.sqrt(1 - alpha), math.sqrt(alpha))
+        turn = angle - math.atan2(math.sqrt(1 - alpha_next), math.sqrt(alpha_next))
+        return math.cos(turn), -math.sin(turn)
+    raise ValueError(f"unknown prediction {prediction!r}: choose eps, v or flow")
+
+
+def vp_schedule(
+    alphas: Tensor, steps: int, prediction: Prediction = "eps", spacing: Spacing = "trailing"
+) -> Schedule:
+    """Steps of a variance-preserving model.
+
+    Args:
+        alphas: cumulative alphas of the training steps, shape (N,), in [0, 1), falling.
+        steps: number of diffusion steps T, 1 to N.
+        prediction: what the network predicts, "eps" or "v".
+        spacing: "trailing" has labels from N - 1 down and ends at alpha = 1; "leading" is EDICT's,
+            whose last level is alphas[0]: its last step moves nothing but the mixing.
+    Returns: the schedule, noisiest step first.
+    Raises: ValueError for steps, spacing or prediction that cannot work.
+    Source: Zhang et al., arXiv 2403.06406, Eq. (4); the v form is DDIM in angles.
+    """
+    labels, _ = _labels(steps, spacing, len(alphas))
+    levels = [float(alphas[label]) for label in labels]
+    levels.append(1.0 if spacing == "trailing" else float(alphas[0]))
+    result = []
+    for label, alpha, alpha_next in zip(labels, levels[:-1], levels[1:], strict=True):
+        a, b = _coefficients(prediction, alpha, alpha_next)
+        if abs(a) < 1e-6:
+            raise ValueError(
+                f"{steps} steps from alpha {alpha:.1e} cannot be undone: use more steps"
+            )
+        result.append(Step(a, b, label))
+    return Schedule(tuple(result))
+
+
+def flow_schedule(steps: int, shift: float = 1.0) -> Schedule:
+    """Steps of a rectified-flow model x_t = (1 - t) x_0 + t noise, from t = 1 to 0.
+
+    Args:
+        steps: number of diffusion steps T, at least 1.
+        shift: time shift of SD3-like models, t <- shift t / (1 + (shift - 1) t); positive.
+    Returns: the schedule; labels are t in (0, 1].
+    Raises: ValueError if steps or shift is not positive.
+    """
+    if steps < 1 or steps > TRAIN_STEPS or shift <= 0:
+        raise ValueError(f"steps {steps} must be 1 to {TRAIN_STEPS} and shift {shift} positive")
+    times = [1 - i / steps for i in range(steps + 1)]
+    times = [shift * t / (1 + (shift - 1) * t) for t in times]
+    return Schedule(tuple(Step(1.0, s - t, t) for t, s in zip(times[:-1], times[1:], strict=True)))

@@ -1,0 +1,182 @@
+"""EDICT: a diffusion model as an exact bijection between picture latents and noise."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from .protocols import Denoiser
+from .schedule import Schedule, Step
+from .tape import Memory, Tape
+
+Order = Literal["fixed", "alternate"]
+
+
+class LatentPair(NamedTuple):
+    """The coupled latents (x, y) of one level, each (B, C, h, w)."""
+
+    x: Tensor
+    y: Tensor
+
+
+@dataclass(frozen=True)
+class Bijection:
+    """Everything that fixes the map: the network, its schedule and how the pair is coupled.
+
+    Attributes:
+        denoiser: the frozen network.
+        schedule: its steps, noisiest first.
+        mixing: p in (0.5, 1]; the inverse divides by it at every step.
+        order: "fixed" updates x first, as Eqs. (8)-(15); "alternate" swaps at every other step,
+            as EDICT's own code does.
+    """
+
+    denoiser: Denoiser
+    schedule: Schedule
+    mixing: float
+    order: Order = "fixed"
+
+    def __post_init__(self):
+        check_mixing(self.mixing)
+        if self.order not in ("fixed", "alternate"):
+            raise ValueError(f"unknown order {self.order!r}: choose fixed or alternate")
+
+    @property
+    def calls(self) -> int:
+        """Network calls of one inversion or reconstruction."""
+        return sum(2 for step in self.schedule.steps if step.b != 0)
+
+
+def check_mixing(mixing: float) -> None:
+    """Raise ValueError unless the mixing p lies in (0.5, 1]."""
+    if not 0.5 < mixing <= 1:
+        raise ValueError(
+            f"mixing p = {mixing} must lie in (0.5, 1]: un-mixing divides by p at every step and "
+            "smaller values drown the latents in rounding; the paper's is 0.93 ** (50 / steps)"
+        )
+
+
+def paper_mixing(steps: int) -> float:
+    """p = 0.93 ** (50 / T), Section IV-A of the paper; it is above 0.5 from T = 6 on."""
+    return 0.93 ** (50 / steps)
+
+
+def state_dtype(device: torch.device) -> torch.dtype:
+    """float64, or float32 on devices without it (Apple's MPS).
+
+    Un-mixing amplifies rounding by up to (1/p)^(2T): half precision states do not survive it.
+    """
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
+def _ordered(bijection: Bijection) -> Iterator[tuple[int, Step, bool]]:
+    """(index, step, swapped) in the order of reconstruction; swapped: y is updated first."""
+    for index, step in enumerate(bijection.schedule.steps):
+        yield index, step, bijection.order == "alternate" and index % 2 == 1
+
+
+def reconstruct(bijection: Bijection, pair: LatentPair, tape: Tape | None = None) -> LatentPair:
+    """Map noise to a picture's latents: the paper's h, Eqs. (8)-(11).
+
+    Args:
+        bijection: the map.
+        pair: noise latents (x_T, y_T), each (B, C, h, w), float64 for an exact inverse.
+        tape: records the network calls for `pull_back`.
+    Returns: (x_0, y_0), same shape and dtype.
+    Source: Zhang et al., arXiv 2403.06406, Eqs. (8)-(11); Wallace et al., arXiv 2211.12446.
+    """
+    p = bijection.mixing
+    call = _caller(bijection.denoiser, tape)
+    for index, step, swapped in _ordered(bijection):
+        first, second = (pair.y, pair.x) if swapped else pair
+        first = step.a * first + call(2 * index, step, second)
+        second = step.a * second + call(2 * index + 1, step, first)
+        x, y = (second, first) if swapped else (first, second)
+        x = p * x + (1 - p) * y
+        pair = LatentPair(x, p * y + (1 - p) * x)
+    return pair
+
+
+def invert(bijection: Bijection, pair: LatentPair, tape: Tape | None = None) -> LatentPair:
+    """Map a picture's latents to noise: the paper's d, Eqs. (12)-(15), the inverse of `reconstruct`.
+
+    Args:
+        bijection: the map.
+        pair: latents (x_0, y_0), each (B, C, h, w), float64 for an exact inverse. For a picture
+            both are its latent.
+        tape: records the network calls; they are those of the reconstruction of the result, which
+            therefore need not be computed again.
+    Returns: (x_T, y_T), same shape and dtype.
+    Source: Zhang et al., arXiv 2403.06406, Eqs. (12)-(15).
+    """
+    p = bijection.mixing
+    call = _caller(bijection.denoiser, tape)
+    for index, step, swapped in reversed(list(_ordered(bijection))):
+        y = (pair.y - (1 - p) * pair.x) / p
+        x = (pair.x - (1 - p) * y) / p
+        first, second = (y, x) if swapped else (x, y)
+        second = (second - call(2 * index + 1, step, first)) / step.a
+        first = (first - call(2 * index, step, second)) / step.a
+        pair = LatentPair(second, first) if swapped else LatentPair(first, second)
+    return pair
+
+
+def pull_back(bijection: Bijection, tape: Tape, gradient: LatentPair) -> LatentPair:
+    """Vector-Jacobian product of `reconstruct` at the recorded point.
+
+    Args:
+        bijection: the map the tape was recorded with.
+        tape: the recorded calls; it is empty afterwards.
+        gradient: (dL/dx_0, dL/dy_0), each (B, C, h, w).
+    Returns: (dL/dx_T, dL/dy_T).
+    Source: the adjoint of Eqs. (8)-(11), step by step.
+    """
+    p = bijection.mixing
+    for index, step, swapped in reversed(list(_ordered(bijection))):
+        gx = gradient.x + (1 - p) * gradient.y
+        gy = p * gradient.y + (1 - p) * gx
+        gx = p * gx
+        first, second = (gy, gx) if swapped else (gx, gy)
+        if step.b != 0:
+            first = first + tape.pull_back(2 * index + 1, bijection.denoiser, step, second)
+        second_in = step.a * second
+        if step.b != 0:
+            second_in = second_in + tape.pull_back(2 * index, bijection.denoiser, step, first)
+        first = step.a * first
+        gradient = LatentPair(second_in, first) if swapped else LatentPair(first, second_in)
+    return gradient
+
+
+def _caller(denoiser: Denoiser, tape: Tape | None):
+    """B f(latent, label) as a function of (call index, step, latent), recorded on the tape."""
+
+    def call(index: int, step: Step, latent: Tensor) -> Tensor | float:
+        if step.b == 0:
+            return 0.0
+        if tape is None:
+            return step.b * denoiser(latent, step.label).to(latent.dtype)
+        return step.b * tape.record(index, denoiser, step, latent)
+
+    return call
+
+
+class _Reconstruct(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, y, bijection, memory):
+        ctx.bijection, ctx.tape = bijection, Tape(bijection.calls, memory)
+        pair = reconstruct(bijection, LatentPair(x, y), ctx.tape)
+        return pair.x, pair.y
+
+    @staticmethod
+    def backward(ctx, *gradient):
+        pulled = pull_back(ctx.bijection, ctx.tape, LatentPair(*gradient))
+        return pulled.x, pulled.y, None, None
+
+
+def differentiable_reconstruct(
+    bijection: Bijection, pair: LatentPair, memory: Memory = "recompute"
+) -> LatentPair:
+    """`reconstruct` as an autograd function, for use inside a larger graph; one backward only."""
+    return LatentPair(*_Reconstruct.apply(pair.x, pair.y, bijection, memory))  # pyright: ignore

@@ -1,0 +1,96 @@
+"""Quality priors: a no-reference metric behind its logistic, and weighted combinations."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from .logistic import Logistic
+
+Metric = Callable[[Tensor], Tensor]
+
+
+class Prior(Protocol):
+    """q(image): quality in [0, 1] per item, higher is better, differentiable."""
+
+    @property
+    def name(self) -> str:
+        """The prior's name, for reports."""
+        ...
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """Quality of pictures (B, 3, H, W), RGB in [0, 1]: shape (B,), in [0, 1]."""
+        ...
+
+    def scores(self, image: Tensor) -> dict[str, Tensor]:
+        """Raw scores per metric, each (B,), in the metric's own units and direction."""
+        ...
+
+
+@dataclass(frozen=True)
+class QualityPrior:
+    """A no-reference metric seen through its logistic.
+
+    Attributes:
+        name: the metric's name.
+        metric: pictures (B, 3, H, W) in [0, 1] to raw scores (B,).
+        logistic: the calibration, Eq. (21).
+        min_side: smallest side in pixels that the metric takes.
+    """
+
+    name: str
+    metric: Metric
+    logistic: Logistic
+    min_side: int = 1
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """Quality in [0, 1], shape (B,)."""
+        return self.logistic(self.metric(image))
+
+    def scores(self, image: Tensor) -> dict[str, Tensor]:
+        """The raw score, {name: (B,)}."""
+        return {self.name: self.metric(image)}
+
+
+@dataclass(frozen=True)
+class CombinedPrior:
+    """Weighted mean of several priors' qualities.
+
+    Attributes:
+        priors: at least one.
+        weights: one positive number each; only their ratios matter.
+    """
+
+    priors: tuple[Prior, ...]
+    weights: tuple[float, ...]
+
+    def __post_init__(self):
+        if not self.priors or len(self.priors) != len(self.weights):
+            raise ValueError(
+                f"{len(self.priors)} priors and {len(self.weights)} weights: give one weight each"
+            )
+        if not all(math.isfinite(w) and w > 0 for w in self.weights):
+            raise ValueError(f"weights {self.weights} must be positive")
+
+    @property
+    def name(self) -> str:
+        """Names and weights, as in "pocket + 0.5 niqe"."""
+        parts = zip(self.priors, self.weights, strict=True)
+        return " + ".join(p.name if w == 1 else f"{w:g} {p.name}" for p, w in parts)
+
+    @property
+    def min_side(self) -> int:
+        """The largest of the priors' smallest sides, in pixels."""
+        return max(getattr(prior, "min_side", 1) for prior in self.priors)
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """Quality in [0, 1], shape (B,)."""
+        parts = zip(self.priors, self.weights, strict=True)
+        qualities = [weight * prior(image) for prior, weight in parts]
+        return sum(qualities[1:], qualities[0]) / sum(self.weights)
+
+    def scores(self, image: Tensor) -> dict[str, Tensor]:
+        """Raw scores of all priors, {name: (B,)}."""
+        return {name: s for prior in self.priors for name, s in prior.scores(image).items()}

@@ -1,0 +1,198 @@
+"""Post-enhancement of whole pictures: any size, any batch, never worse than the input."""
+
+import hashlib
+import logging
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..edict.inversion import EdictLatents, check_picture
+from ..edict.protocols import Backbone
+from ..fidelity import Fidelity
+from ..iqa_priors.prior import Prior
+from ..state_file import load_state, save_state
+from .objective import Objective
+from .result import MapResult, MapStep, Status
+from .settings import MapSettings
+from .solver import Callback, MapSolver
+from .spaces import DiffusionSpace, PixelSpace, Space
+
+log = logging.getLogger(__name__)
+STATE_KIND = "MAP estimation"
+
+
+def enhance(
+    image: Tensor,
+    backbone: Backbone,
+    prior: Prior,
+    fidelity: Fidelity,
+    settings: MapSettings,
+    callback: Callback | None = None,
+    state: Path | None = None,
+) -> list[MapResult]:
+    """Enhance a batch of pictures, one after the other.
+
+    Args:
+        image: RGB in [0, 1], shape (B, 3, H, W), any size from 16 pixels a side.
+        backbone: the diffusion model; the work is done where it is.
+        prior: the quality model q.
+        fidelity: D0, distance to the input.
+        settings: a preset or your own.
+        callback: sees each evaluated iterate; may raise `Cancel`.
+        state: file to keep the optimiser's state in when a run ends early (one picture only); a
+            run that finds it goes on from there.
+    Returns: one result per picture; its picture is never worse than the input by the objective.
+    Raises: ValueError for input or settings that cannot work, before anything is computed;
+        NonFiniteError when the energy breaks down.
+    """
+    check_picture(image)
+    check_prior(prior, image)
+    if state is not None and len(image) > 1:
+        raise ValueError(f"a state file keeps one picture, the batch holds {len(image)}")
+    objective = Objective(prior, fidelity if settings.use_fidelity else None, settings.lam)
+    image = image.detach().clamp(0, 1)
+    results = []
+    for index, item in enumerate(image.split(1)):
+        report = _numbered(callback, index, len(image))
+        if settings.lam == 0 or settings.iterations == 0:
+            results.append(MapResult(Status.NOTHING_TO_DO, item.cpu(), item.cpu(), 0, ()))
+            continue
+        solver = MapSolver(_space(backbone, item, settings), item, objective, settings)
+        results.append(_run(solver, report, state))
+    return results
+
+
+def optimise_latents(
+    latents: EdictLatents,
+    prior: Prior,
+    fidelity: Fidelity,
+    settings: MapSettings,
+    callback: Callback | None = None,
+) -> list[tuple[EdictLatents, MapResult]]:
+    """Move already inverted pictures' noise, each picture of the batch by itself.
+
+    Args:
+        latents: from `invert_picture`; their options take the place of the settings'.
+        prior, fidelity, settings, callback: as for `enhance`; the space must be "diffusion".
+    Returns: per picture its best noise and the result.
+    Raises: ValueError for settings that cannot work.
+    """
+    check_prior(prior, latents.picture)
+    if settings.space != "diffusion":
+        raise ValueError("noise can only be optimised in diffusion space: use Post-Enhance")
+    objective = Objective(prior, fidelity if settings.use_fidelity else None, settings.lam)
+    found = []
+    items = _split(latents)
+    for index, item in enumerate(items):
+        report = _numbered(callback, index, len(items))
+        space = DiffusionSpace(
+            item.backbone, item.picture, item.options, settings.memory, inverted=item
+        )
+        result = MapSolver(space, item.picture, objective, settings).run(report)
+        x, y = (v.to(item.pair.x) for v in result.variables) if result.variables else item.pair
+        found.append((replace(item, pair=type(item.pair)(x, y)), result))
+    return found
+
+
+def check_prior(prior: Prior, image: Tensor) -> None:
+    """Raise ValueError if the picture is too small for the prior."""
+    smallest = getattr(prior, "min_side", 1)
+    height, width = image.shape[-2:]
+    if min(height, width) < smallest:
+        raise ValueError(
+            f"picture is {width}x{height} pixels, prior {prior.name!r} needs {smallest} a side: "
+            "enlarge the picture or choose another prior"
+        )
+
+
+def _split(latents: EdictLatents) -> list[EdictLatents]:
+    """One EdictLatents per picture, each bound to its own picture."""
+    if len(latents.picture) == 1:
+        return [latents]
+    from ..edict.inversion import bind
+
+    items = []
+    for picture, x, y in zip(
+        latents.picture.split(1), latents.pair.x.split(1), latents.pair.y.split(1), strict=True
+    ):
+        bijection, codec = bind(latents.backbone, picture, latents.options)
+        pair = type(latents.pair)(x, y)
+        items.append(replace(latents, pair=pair, bijection=bijection, codec=codec, picture=picture))
+    return items
+
+
+def _space(backbone: Backbone, picture: Tensor, settings: MapSettings) -> Space:
+    if settings.space == "pixel":
+        return PixelSpace(picture)
+    return DiffusionSpace(
+        backbone, picture, settings.inversion, settings.memory, settings.check_round_trip
+    )
+
+
+def _numbered(callback: Callback | None, index: int, count: int) -> Callback | None:
+    if callback is None:
+        return None
+    return lambda step: callback(replace(step, item=index, items=count))
+
+
+def _run(solver: MapSolver, callback: Callback | None, path: Path | None) -> MapResult:
+    """Run, from a saved state if there is one; keep the state when the run does not end."""
+    if path is None:
+        return solver.run(callback)
+    described = _describe(solver)
+    if path.exists():
+        tensors, found = load_state(path, STATE_KIND)
+        _check_same(described, found, path)
+        solver.load_state(tensors)
+        log.info("going on from iteration %d of %s", solver.iteration, path)
+    finished = False
+    try:
+        result = solver.run(callback)
+        finished = result.status is not Status.CANCELLED
+        return result
+    finally:
+        if finished:
+            path.unlink(missing_ok=True)
+        elif tensors := solver.state():
+            save_state(path, STATE_KIND, tensors, described)
+
+
+def _describe(solver: MapSolver) -> dict:
+    """What a resumed run must have in common with the saved one."""
+    settings = asdict(solver.settings)
+    for free in ("iterations", "patience", "target_quality", "memory", "check_round_trip"):
+        settings.pop(free)
+    pixels = solver.reference.float().cpu().contiguous().numpy().tobytes()
+    return {
+        "picture": hashlib.sha256(pixels).hexdigest(),
+        "prior": solver.objective.prior.name,
+        "fidelity": describe_callable(solver.objective.fidelity),
+        "backbone": getattr(getattr(solver.space, "backbone", None), "name", "none"),
+        "settings": settings,
+        "torch": torch.__version__,
+    }
+
+
+def describe_callable(function: Callable | None) -> str:
+    """A readable name for a fidelity: function name and bound options."""
+    if function is None:
+        return "none"
+    options = getattr(function, "keywords", {})
+    inner = getattr(function, "func", function)
+    name = getattr(inner, "__name__", type(inner).__name__)
+    return name + (f" {options}" if options else "")
+
+
+def _check_same(wanted: dict, found: dict, path: Path) -> None:
+    differing = [k for k, v in wanted.items() if k != "torch" and found.get(k) != v]
+    if differing:
+        raise ValueError(
+            f"{path} belongs to another run (different {', '.join(differing)}): delete it to start "
+            "anew, or give the same picture and settings"
+        )
+
+
+__all__ = ["MapStep", "describe_callable", "enhance", "optimise_latents"]

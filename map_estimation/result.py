@@ -1,0 +1,85 @@
+"""What a MAP estimation reports: steps while it runs, a result at its end."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class Status(Enum):
+    """Why a run ended."""
+
+    ITERATIONS_DONE = "all iterations done"
+    NO_IMPROVEMENT = "stopped: no lower energy for the set number of iterations"
+    TARGET_REACHED = "stopped: target quality reached"
+    CANCELLED = "cancelled"
+    NOTHING_TO_DO = "nothing to do: lambda or the number of iterations is 0"
+
+
+class TraceRow(NamedTuple):
+    """One evaluated iterate; iteration 0 is the input. Terms are means over the pair."""
+
+    iteration: int
+    energy: float
+    fidelity: float
+    quality: float
+
+
+@dataclass(frozen=True)
+class MapStep:
+    """What a callback sees after each evaluation.
+
+    Attributes:
+        row: iteration and terms.
+        iterations: how many are planned.
+        is_best: whether this iterate is the best so far.
+        preview: makes the current picture, (1, 3, H, W) in [0, 1], on demand.
+        item, items: which picture of the batch this is, and how many there are.
+    """
+
+    row: TraceRow
+    iterations: int
+    is_best: bool
+    preview: Callable[[], Tensor]
+    item: int = 0
+    items: int = 1
+
+
+@dataclass(frozen=True)
+class MapResult:
+    """The best iterate of a run and how it was found.
+
+    Attributes:
+        status: why the run ended.
+        x, y: the best pair of pictures, each (1, 3, H, W), RGB in [0, 1], on the CPU. Their
+            content is nearly the same; x is the result. In pixel space both are the same picture.
+        best_iteration: which iterate it is; 0 is the input.
+        trace: all evaluated iterates.
+        variables: the best noise pair (x_T, y_T), or pixels.
+    """
+
+    status: Status
+    x: Tensor
+    y: Tensor
+    best_iteration: int
+    trace: tuple[TraceRow, ...]
+    variables: tuple[Tensor, ...] = ()
+
+    @property
+    def improved(self) -> bool:
+        """Whether an iterate better than the input was found; else the input is returned."""
+        return self.best_iteration > 0
+
+
+class Cancel(Exception):  # noqa: N818 - a request, not an error
+    """Raised in a callback to end the run with the best iterate so far."""
+
+
+class NonFiniteError(RuntimeError):
+    """The energy became NaN or infinite; `result` holds the best iterate before that."""
+
+    def __init__(self, message: str, result: MapResult | None):
+        super().__init__(message)
+        self.result = result

@@ -1,0 +1,100 @@
+"""What the user chooses about a MAP estimation, and the presets."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ..edict.inversion import InversionOptions
+from ..edict.tape import Memory
+
+OptimizerName = Literal["sgd", "adam"]
+
+
+@dataclass(frozen=True)
+class MapSettings:
+    """Settings of one MAP estimation; the defaults are the paper's (Section IV-A).
+
+    Attributes:
+        inversion: diffusion steps, mixing, order, strength.
+        space: "diffusion" (the method), or "pixel" for the baselines of Eqs. (1) and (2).
+        lam: weight of the prior, at least 0; 0 returns the input.
+        use_fidelity: False drops the fidelity term (lambda -> infinity).
+        iterations: gradient steps, at least 0; 0 returns the input.
+        optimizer: "sgd" with momentum (Algorithm 1) or "adam".
+        learning_rate: alpha, positive.
+        momentum: rho in [0, 1); Adam's first beta.
+        clip: largest Euclidean norm of the gradient of all variables together; None is off.
+        patience: stop after so many iterations without a lower energy; None is off.
+        target_quality: stop once the quality (in [0, 1]) is reached; None is off.
+        memory: "store", "recompute" or "auto": see edict/tape.py.
+        check_round_trip: measure once that the map is a bijection (one more reconstruction).
+    """
+
+    inversion: InversionOptions = field(default_factory=InversionOptions)
+    space: Literal["diffusion", "pixel"] = "diffusion"
+    lam: float = 0.01
+    use_fidelity: bool = True
+    iterations: int = 40
+    optimizer: OptimizerName = "sgd"
+    learning_rate: float = 2.0
+    momentum: float = 0.9
+    clip: float | None = None
+    patience: int | None = None
+    target_quality: float | None = None
+    memory: Memory = "auto"
+    check_round_trip: bool = True
+
+    def __post_init__(self):
+        rules = {
+            f"space {self.space!r} must be diffusion or pixel": self.space
+            in ("diffusion", "pixel"),
+            f"lambda {self.lam} must be a number, 0 or more": (
+                math.isfinite(self.lam) and self.lam >= 0
+            ),
+            f"iterations {self.iterations} must be 0 or more": self.iterations >= 0,
+            f"optimizer {self.optimizer!r} must be sgd or adam": self.optimizer in ("sgd", "adam"),
+            f"learning rate {self.learning_rate} must be positive": (
+                math.isfinite(self.learning_rate) and self.learning_rate > 0
+            ),
+            f"momentum {self.momentum} must lie in [0, 1)": 0 <= self.momentum < 1,
+            f"clip {self.clip} must be positive or off": self.clip is None or self.clip > 0,
+            f"patience {self.patience} must be 1 or more, or off": (
+                self.patience is None or self.patience >= 1
+            ),
+            f"target quality {self.target_quality} must lie in (0, 1], or be off": (
+                self.target_quality is None or 0 < self.target_quality <= 1
+            ),
+            f"memory {self.memory!r} must be store, recompute or auto": (
+                self.memory in ("store", "recompute", "auto")
+            ),
+        }
+        for message, holds in rules.items():
+            if not holds:
+                raise ValueError(message)
+
+
+PRESETS = {
+    # Few steps and Adam, chosen on the pocket backbone: see benchmarks/results/presets.md.
+    "fast": MapSettings(
+        InversionOptions(steps=6, mixing=0.93),
+        iterations=10,
+        optimizer="adam",
+        learning_rate=0.05,
+    ),
+    # Section IV-A as printed.
+    "paper": MapSettings(),
+    # Baselines: Eq. (1), Eq. (2), and latent optimisation without fidelity (Section IV-C).
+    "pixel_ascent": MapSettings(
+        space="pixel", use_fidelity=False, optimizer="adam", learning_rate=0.004
+    ),
+    "pixel_map": MapSettings(space="pixel", optimizer="adam", learning_rate=0.004),
+    "no_fidelity": MapSettings(use_fidelity=False),
+}
+DEFAULT_PRESET = "fast"
+
+
+def preset(name: str) -> MapSettings:
+    """A preset by name. Raises ValueError, with the names there are, for an unknown one."""
+    if name not in PRESETS:
+        raise ValueError(f"unknown preset {name!r}: choose from {', '.join(PRESETS)}")
+    return PRESETS[name]

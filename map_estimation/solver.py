@@ -1,0 +1,221 @@
+"""Diffusion latent MAP estimation by gradient descent on the energy, Algorithm 1."""
+
+import logging
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .objective import Objective, Terms
+from .result import Cancel, MapResult, MapStep, NonFiniteError, Status, TraceRow
+from .settings import MapSettings
+from .spaces import Space
+
+log = logging.getLogger(__name__)
+Callback = Callable[[MapStep], None]
+
+
+class MapSolver:
+    """One picture's MAP estimation: variables, optimiser state and the best iterate so far.
+
+    Args:
+        space: where to optimise; its picture is the input.
+        reference: the input picture x_init, (1, 3, H, W), RGB in [0, 1].
+        objective: the energy.
+        settings: iterations, optimiser, stop rules.
+    """
+
+    def __init__(
+        self, space: Space, reference: Tensor, objective: Objective, settings: MapSettings
+    ):
+        if len(reference) != 1:
+            raise ValueError(
+                f"one picture at a time, got {len(reference)}: use enhance for batches"
+            )
+        self.space, self.reference = space, reference
+        self.objective, self.settings = objective, settings
+        self.iteration = 0
+        self.trace: list[TraceRow] = []
+        self.best: dict[str, Any] = {"energy": math.inf, "iteration": 0}
+        self._variables: list[Tensor] | None = None
+        self._optimizer: torch.optim.Optimizer | None = None
+
+    def run(self, callback: Callback | None = None) -> MapResult:
+        """Run to the end; calling it again goes on from where it stopped.
+
+        Args:
+            callback: called after each evaluation; may raise `Cancel` to stop with the best so
+                far. Any other exception passes through and leaves the solver usable.
+        Returns: the best iterate.
+        Raises: NonFiniteError when the energy is NaN or infinite.
+        Source: Zhang et al., arXiv 2403.06406, Algorithm 1.
+        """
+        try:
+            if self.iteration == 0:
+                self.set_variables(self.space.start())
+            status = self._stop_status()
+            while status is None:
+                self._step(callback)
+                status = self._stop_status()
+        except Cancel:
+            status = Status.CANCELLED
+        return self.result(status)
+
+    def set_variables(self, variables: list[Tensor]) -> None:
+        """Start (or go on) from these variables, with a fresh optimiser."""
+        self._variables = [torch.nn.Parameter(v.detach().clone()) for v in variables]
+        options = {"lr": self.settings.learning_rate}
+        if self.settings.optimizer == "sgd":
+            self._optimizer = torch.optim.SGD(
+                self._variables, momentum=self.settings.momentum, **options
+            )
+        else:
+            betas = (self.settings.momentum, 0.999)
+            self._optimizer = torch.optim.Adam(self._variables, betas=betas, **options)
+
+    def result(self, status: Status) -> MapResult:
+        """The best iterate so far; the input if nothing has been evaluated yet."""
+        images = self.best.get("images")
+        if images is None:
+            images = self.reference.cpu()
+        return MapResult(
+            status,
+            images[:1].float(),
+            images[-1:].float(),
+            self.best["iteration"],
+            tuple(self.trace),
+            tuple(self.best.get("variables", ())),
+        )
+
+    def _step(self, callback: Callback | None) -> None:
+        """Evaluate the current iterate (lines 4-7) and, unless it is the last, move on (8-11)."""
+        last = self.iteration == self.settings.iterations
+        assert self._variables is not None
+        latents = self.space.synthesise(self._variables, with_gradient=not last)
+        latents.requires_grad_(not last)
+        with torch.set_grad_enabled(not last):
+            images = self.space.decode(latents).clamp(0, 1)
+            reference = self.reference.to(images).expand_as(images)
+            terms = self.objective(images, reference)
+            energy = terms.energy.mean()
+        row = self._record(images.detach(), terms)
+        gradients = None
+        if not last:
+            (gradient,) = torch.autograd.grad(energy, latents)
+            gradients = self.space.pull_back(gradient)
+        self._report(callback, row, images.detach())
+        if gradients is not None:
+            self._move(gradients)
+        self.iteration += 1
+
+    def _record(self, images: Tensor, terms: Terms) -> TraceRow:
+        """Add a row to the trace and keep the iterate if it is the best."""
+        means = {name: float(term.detach().mean()) for name, term in terms._asdict().items()}
+        broken = [name for name, value in means.items() if not math.isfinite(value)]
+        if broken:
+            culprit = broken[-1] if broken != ["energy"] else "energy"
+            raise NonFiniteError(
+                f"{culprit} is not finite at iteration {self.iteration}: lower the learning rate "
+                "or set a gradient clip; the best iterate before that is kept",
+                self.result(Status.CANCELLED),
+            )
+        row = TraceRow(self.iteration, **means)
+        del self.trace[self.iteration :]  # an interrupted iteration is evaluated again
+        self.trace.append(row)
+        if row.energy < self.best["energy"]:
+            self.best = {
+                "energy": row.energy,
+                "iteration": self.iteration,
+                "images": images.cpu(),
+                "variables": [v.detach().cpu().clone() for v in self._variables or ()],
+            }
+        return row
+
+    def _report(self, callback: Callback | None, row: TraceRow, images: Tensor) -> None:
+        log.debug("%s", row)
+        if callback is not None:
+            is_best = self.best["iteration"] == row.iteration
+            callback(MapStep(row, self.settings.iterations, is_best, lambda: images[:1].cpu()))
+
+    def _move(self, gradients: list[Tensor]) -> None:
+        assert self._variables is not None and self._optimizer is not None
+        norm = math.sqrt(sum(float(g.square().sum()) for g in gradients))
+        if not math.isfinite(norm):
+            raise NonFiniteError(
+                f"the gradient is not finite at iteration {self.iteration}: choose another prior "
+                "or fidelity, or a float32 network; the best iterate before that is kept",
+                self.result(Status.CANCELLED),
+            )
+        factor = min(1.0, self.settings.clip / norm) if self.settings.clip and norm else 1.0
+        for variable, gradient in zip(self._variables, gradients, strict=True):
+            variable.grad = (factor * gradient).to(variable)
+        self._optimizer.step()
+
+    def _stop_status(self) -> Status | None:
+        """Why to stop now, or None."""
+        if self.iteration > self.settings.iterations:
+            return Status.ITERATIONS_DONE
+        if self.trace:
+            target, patience = self.settings.target_quality, self.settings.patience
+            if target is not None and self.trace[-1].quality >= target:
+                return Status.TARGET_REACHED
+            if patience and self.trace[-1].iteration - self.best["iteration"] >= patience:
+                return Status.NO_IMPROVEMENT
+        return None
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything a resumed run needs, as named tensors; empty before the first step is done."""
+        if self._variables is None or self._optimizer is None or self.iteration == 0:
+            return {}
+        tensors = {f"variable.{i}": v.detach() for i, v in enumerate(self._variables)}
+        for i, slots in self._optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{i}.{k}": v for k, v in slots.items() if v is not None}
+        if "images" in self.best:
+            tensors["best.images"] = self.best["images"]
+            tensors["best.iteration"] = torch.tensor(self.best["iteration"])
+            tensors |= {f"best.variable.{i}": v for i, v in enumerate(self.best["variables"])}
+        tensors["trace"] = torch.tensor([list(row) for row in self.trace], dtype=torch.float64)
+        tensors["iteration"] = torch.tensor(self.iteration)
+        return {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
+
+    def load_state(self, tensors: dict[str, Tensor]) -> None:
+        """Go on from a state of the same picture and settings; the rest is bit for bit the same.
+
+        Raises: ValueError if tensors are missing.
+        """
+        try:
+            device = self.reference.device
+            variables = _numbered(tensors, "variable.")
+            self.set_variables([v.to(device) for v in variables])
+            self.iteration = int(tensors["iteration"])
+            rows = tensors["trace"].reshape(-1, len(TraceRow._fields)).tolist()
+            self.trace = [TraceRow(int(row[0]), *row[1:]) for row in rows]
+            if "best.images" in tensors:
+                iteration = int(tensors["best.iteration"])
+                energies = {row.iteration: row.energy for row in self.trace}
+                self.best = {
+                    "energy": energies[iteration],
+                    "iteration": iteration,
+                    "images": tensors["best.images"],
+                    "variables": _numbered(tensors, "best.variable."),
+                }
+            self._load_optimizer(tensors, len(variables))
+        except (KeyError, IndexError, TypeError) as error:
+            raise ValueError(f"the saved state lacks {error}: start anew without it") from error
+
+    def _load_optimizer(self, tensors: dict[str, Tensor], count: int) -> None:
+        assert self._optimizer is not None
+        state = self._optimizer.state_dict()
+        for i in range(count):
+            prefix = f"optimizer.{i}."
+            slots = {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
+            if slots:
+                state["state"][i] = slots
+        self._optimizer.load_state_dict(state)
+
+
+def _numbered(tensors: dict[str, Tensor], prefix: str) -> list[Tensor]:
+    count = sum(name.startswith(prefix) for name in tensors)
+    return [tensors[f"{prefix}{i}"] for i in range(count)]

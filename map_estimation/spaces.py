@@ -1,0 +1,142 @@
+"""The spaces a picture can be optimised in: diffusion noise (the method) and pixels (baselines)."""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from ..edict.inversion import (
+    EdictLatents,
+    InversionOptions,
+    bind,
+    crop,
+    pad,
+    round_trip_error,
+    run_inversion,
+)
+from ..edict.protocols import Backbone
+from ..edict.tape import Memory, Tape
+from ..edict.transform import LatentPair, pull_back, reconstruct
+
+
+class Space(Protocol):
+    """Variables, and the way from them to pictures and back for gradients."""
+
+    def start(self) -> list[Tensor]:
+        """The variables of the input picture."""
+        ...
+
+    def synthesise(self, variables: list[Tensor], with_gradient: bool) -> Tensor:
+        """Latents of the pictures that the variables stand for, stacked along the batch."""
+        ...
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Latents to pictures (B, 3, H, W), differentiable, not clamped."""
+        ...
+
+    def pull_back(self, gradient: Tensor) -> list[Tensor]:
+        """Gradient by the latents of the last `synthesise` to gradients by the variables."""
+        ...
+
+
+class DiffusionSpace:
+    """Pictures as EDICT noise pairs (x_T, y_T); both members are decoded, as Algorithm 1 asks.
+
+    Args:
+        backbone: the diffusion model.
+        picture: the input, (1, 3, H, W), RGB in [0, 1].
+        options: how it is inverted.
+        memory: how the gradient pays for network calls.
+        check: measure the round trip once and warn if it is not exact.
+        inverted: the picture's noise, if it has been inverted already.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        picture: Tensor,
+        options: InversionOptions,
+        memory: Memory = "auto",
+        check: bool = True,
+        inverted: EdictLatents | None = None,
+    ):
+        self.backbone, self.picture, self.options = backbone, picture, options
+        self.memory: Memory | int = memory
+        self.check = check
+        if inverted is None:
+            self.bijection, self.codec = bind(backbone, picture, options)
+        else:
+            self.bijection, self.codec = inverted.bijection, inverted.codec
+        self._inverted = inverted
+        self._tape: Tape | None = None
+        self._first: LatentPair | None = None
+
+    def start(self) -> list[Tensor]:
+        """Invert the input (Algorithm 1, line 2), keeping the calls for the first gradient."""
+        if self._inverted is not None:
+            return list(self._inverted.pair)
+        self._tape = self._new_tape()
+        inverted = run_inversion(
+            self.backbone, self.picture, self.options, self.bijection, self.codec, self._tape
+        )
+        if self.check:
+            round_trip_error(inverted)
+        self._first = inverted.pair
+        return list(inverted.pair)
+
+    def synthesise(self, variables: list[Tensor], with_gradient: bool) -> Tensor:
+        """Reconstruct (x_0, y_0), stacked: (2, C, h, w)."""
+        pair = LatentPair(*(variable.detach() for variable in variables))
+        if not with_gradient:
+            with torch.no_grad():
+                return torch.cat(reconstruct(self.bijection, pair))
+        if self._tape is not None and self._is_first(pair):
+            # The inversion's trajectory is the first reconstruction's: nothing to compute.
+            latent = self.codec.encode(pad(self.picture, self.backbone.multiple))
+            return latent.detach().to(pair.x.dtype).repeat(2, 1, 1, 1)
+        self._tape = self._new_tape()
+        return torch.cat(reconstruct(self.bijection, pair, self._tape))
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Latents (B, C, h, w) to pictures of the input's size."""
+        return crop(self.codec.decode(latents), self.picture)
+
+    def pull_back(self, gradient: Tensor) -> list[Tensor]:
+        """Gradient by (x_0, y_0) to gradient by (x_T, y_T)."""
+        if self._tape is None:
+            raise RuntimeError("pull_back needs synthesise(..., with_gradient=True) before it")
+        tape, self._tape, self._first = self._tape, None, None
+        self.memory = self.memory if tape.kept is None else tape.kept
+        return list(pull_back(self.bijection, tape, LatentPair(*gradient.chunk(2))))
+
+    def _new_tape(self) -> Tape:
+        return Tape(self.bijection.calls, self.memory)
+
+    def _is_first(self, pair: LatentPair) -> bool:
+        first = self._first
+        return first is not None and all(
+            torch.equal(a, b) for a, b in zip(pair, first, strict=True)
+        )
+
+
+class PixelSpace:
+    """Pixels themselves: Eqs. (1) and (2), the paper's counter-examples."""
+
+    def __init__(self, picture: Tensor):
+        self.picture = picture
+
+    def start(self) -> list[Tensor]:
+        """The picture in float64."""
+        return [self.picture.double()]
+
+    def synthesise(self, variables: list[Tensor], with_gradient: bool) -> Tensor:  # noqa: ARG002
+        """The variables are the pictures."""
+        return variables[0].detach().clone()
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Nothing to decode."""
+        return latents
+
+    def pull_back(self, gradient: Tensor) -> list[Tensor]:
+        """Nothing to pull back through."""
+        return [gradient]

@@ -1,0 +1,83 @@
+"""Saved states: safetensors with a checksum, written whole or not at all."""
+
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+FORMAT = "latent-map state 1"
+
+
+def _digest(tensors: dict[str, Tensor], metadata: str) -> str:
+    digest = hashlib.sha256(metadata.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name].contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def save_state(path: Path, kind: str, tensors: dict[str, Tensor], metadata: dict) -> None:
+    """Write tensors and a JSON-able description; an existing file is replaced only when all is done.
+
+    Args:
+        path: the file; its folder must exist.
+        kind: what the state is, checked by `load_state`.
+        tensors: named tensors, at least one element each.
+        metadata: description, JSON types only.
+    Raises: OSError when the disk is full or the folder not writable; nothing is lost then.
+    """
+    from safetensors.torch import save
+
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    text = json.dumps({"kind": kind, **metadata}, sort_keys=True)
+    header = {"format": FORMAT, "metadata": text, "sha256": _digest(tensors, text)}
+    write_atomically(path, save(tensors, header))
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file beside `path` and move it there: readers see the old or the new one, whole.
+
+    Raises: OSError, with the half-written file removed and the old one untouched.
+    """
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def load_state(path: Path, kind: str) -> tuple[dict[str, Tensor], dict]:
+    """Read a state and prove it whole.
+
+    Returns: the tensors and the metadata.
+    Raises: ValueError if the file is missing, damaged, of another kind or another format.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            header = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        metadata = json.loads(header["metadata"]) if header.get("format") == FORMAT else None
+        whole = metadata is not None and header["sha256"] == _digest(tensors, header["metadata"])
+    except FileNotFoundError:
+        raise ValueError(f"no state file {path}") from None
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise ValueError(f"{path} is damaged or no state file: make it again ({error})") from error
+    if metadata is None:
+        raise ValueError(f"{path} is no latent-map state (or of another version): make it again")
+    if not whole:
+        raise ValueError(f"{path} is damaged (checksum): make it again")
+    if metadata["kind"] != kind:
+        raise ValueError(f"{path} holds {metadata['kind']!r}, {kind!r} is needed")
+    return tensors, metadata
