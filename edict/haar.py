@@ -17,7 +17,7 @@ def haar(image: Tensor) -> Tensor:
 
     Args:
         image: shape (B, C, H, W), any range; H and W must be multiples of 4.
-    Returns: coefficients, shape (B, 16 C, H / 4, W / 4); channel order (row basis, column basis, C).
+    Returns: coefficients, (B, 16 C, H / 4, W / 4); channel order (row basis, column basis, C).
     Raises: ValueError if H or W is not a multiple of 4.
     """
     height, width = image.shape[-2:]

@@ -164,7 +164,7 @@ def run_inversion(
 
 @torch.no_grad()
 def reconstruct_picture(latents: EdictLatents) -> LatentPair:
-    """The pictures (x, y) of a noise pair: RGB in [0, 1], each (B, 3, H, W), clamped and cropped."""
+    """The pictures (x, y) of a noise pair: RGB in [0, 1], each (B, 3, H, W), cropped."""
     pair = reconstruct(latents.bijection, latents.pair)
     images = (crop(latents.codec.decode(z), latents.picture).clamp(0, 1) for z in pair)
     return LatentPair(*images)

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
 import torch
@@ -120,4 +121,4 @@ def flow_schedule(steps: int, shift: float = 1.0) -> Schedule:
         raise ValueError(f"steps {steps} must be 1 to {TRAIN_STEPS} and shift {shift} positive")
     times = [1 - i / steps for i in range(steps + 1)]
     times = [shift * t / (1 + (shift - 1) * t) for t in times]
-    return Schedule(tuple(Step(1.0, s - t, t) for t, s in zip(times[:-1], times[1:], strict=True)))
+    return Schedule(tuple(Step(1.0, s - t, t) for t, s in pairwise(times)))

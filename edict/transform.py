@@ -100,7 +100,7 @@ def reconstruct(bijection: Bijection, pair: LatentPair, tape: Tape | None = None
 
 
 def invert(bijection: Bijection, pair: LatentPair, tape: Tape | None = None) -> LatentPair:
-    """Map a picture's latents to noise: the paper's d, Eqs. (12)-(15), the inverse of `reconstruct`.
+    """Map a picture's latents to noise: the paper's d, inverse of `reconstruct`, Eqs. (12)-(15).
 
     Args:
         bijection: the map.

@@ -9,8 +9,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..edict.inversion import EdictLatents, check_picture
+from ..edict.inversion import EdictLatents, bind, check_picture
 from ..edict.protocols import Backbone
+from ..edict.transform import LatentPair
 from ..fidelity import Fidelity
 from ..iqa_priors.prior import Prior
 from ..state_file import load_state, save_state
@@ -93,8 +94,13 @@ def optimise_latents(
         )
         result = MapSolver(space, item.picture, objective, settings).run(report)
         x, y = (v.to(item.pair.x) for v in result.variables) if result.variables else item.pair
-        found.append((replace(item, pair=type(item.pair)(x, y)), result))
+        found.append((replace(item, pair=LatentPair(x, y)), result))
     return found
+
+
+def join_pairs(pairs: list[LatentPair]) -> LatentPair:
+    """Single pictures' noise pairs as one batch."""
+    return LatentPair(torch.cat([pair.x for pair in pairs]), torch.cat([pair.y for pair in pairs]))
 
 
 def check_prior(prior: Prior, image: Tensor) -> None:
@@ -112,14 +118,12 @@ def _split(latents: EdictLatents) -> list[EdictLatents]:
     """One EdictLatents per picture, each bound to its own picture."""
     if len(latents.picture) == 1:
         return [latents]
-    from ..edict.inversion import bind
-
     items = []
     for picture, x, y in zip(
         latents.picture.split(1), latents.pair.x.split(1), latents.pair.y.split(1), strict=True
     ):
         bijection, codec = bind(latents.backbone, picture, latents.options)
-        pair = type(latents.pair)(x, y)
+        pair = LatentPair(x, y)
         items.append(replace(latents, pair=pair, bijection=bijection, codec=codec, picture=picture))
     return items
 

@@ -38,6 +38,16 @@ def describe_run(
     }
 
 
+def summarise(result: MapResult) -> str:
+    """One line: quality before and after, the iterate chosen, why the run ended."""
+    if not result.trace:
+        return result.status.value
+    rows = {row.iteration: row for row in result.trace}
+    first, best = rows[0], rows[result.best_iteration]
+    found = f"best at iteration {best.iteration}" if result.improved else "input returned"
+    return f"quality {first.quality:.4f} -> {best.quality:.4f}, {found}; {result.status.value}"
+
+
 def before_after_sheet(before: Tensor, result: MapResult) -> Image.Image:
     """Input and result side by side, with the prior's quality under each."""
     images = [to_image(before), to_image(result.x)]

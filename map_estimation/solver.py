@@ -137,10 +137,11 @@ class MapSolver:
         log.debug("%s", row)
         if callback is not None:
             is_best = self.best["iteration"] == row.iteration
-            callback(MapStep(row, self.settings.iterations, is_best, lambda: images[:1].cpu()))
+            callback(MapStep(row, self.settings.iterations, is_best, images[:1].cpu))
 
     def _move(self, gradients: list[Tensor]) -> None:
-        assert self._variables is not None and self._optimizer is not None
+        assert self._variables is not None
+        assert self._optimizer is not None
         norm = math.sqrt(sum(float(g.square().sum()) for g in gradients))
         if not math.isfinite(norm):
             raise NonFiniteError(

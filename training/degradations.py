@@ -1,4 +1,4 @@
-"""Random degradations of photographs, as they happen to pictures: blur, downscaling, noise, JPEG."""
+"""Random degradations of photographs: blur, downscaling, noise, JPEG."""
 
 import io
 from collections.abc import Callable
@@ -21,13 +21,13 @@ class Degraded(NamedTuple):
     severities: dict[str, float]
 
 
-def blur(pixels: Pixels, severity: float, rng: RandomState) -> Pixels:
+def blur(pixels: Pixels, severity: float, _rng: RandomState) -> Pixels:
     """Gaussian blur with a standard deviation of 0.4 to 3 pixels."""
     sigma = 0.4 + 2.6 * severity
     return gaussian_filter(pixels, (sigma, sigma, 0), mode="reflect")
 
 
-def downscale(pixels: Pixels, severity: float, rng: RandomState) -> Pixels:
+def downscale(pixels: Pixels, severity: float, _rng: RandomState) -> Pixels:
     """Downscaling by 1.2 to 4 and bicubic upscaling to the old size."""
     height, width = pixels.shape[:2]
     factor = 1.2 + 2.8 * severity
@@ -41,14 +41,14 @@ def downscale(pixels: Pixels, severity: float, rng: RandomState) -> Pixels:
 
 
 def noise(pixels: Pixels, severity: float, rng: RandomState) -> Pixels:
-    """Additive Gaussian noise, standard deviation 2 to 30 of 255, coloured or (one in four) grey."""
+    """Gaussian noise, standard deviation 2 to 30 of 255, coloured or (one in four) grey."""
     sigma = (2 + 28 * severity) / 255
     channels = 1 if rng.random() < 0.25 else 3
     grain = rng.standard_normal((*pixels.shape[:2], channels), dtype=np.float32)
     return (pixels + sigma * grain).clip(0, 1)
 
 
-def jpeg(pixels: Pixels, severity: float, rng: RandomState) -> Pixels:
+def jpeg(pixels: Pixels, severity: float, _rng: RandomState) -> Pixels:
     """JPEG compression at quality 90 down to 10."""
     buffer = io.BytesIO()
     Image.fromarray((pixels * 255 + 0.5).astype(np.uint8)).save(
@@ -84,7 +84,7 @@ def degrade(pixels: Pixels, severities: dict[str, float], rng: RandomState) -> P
 
 
 def random_severities(rng: RandomState, clean: float = 0.08) -> dict[str, float]:
-    """Draw a mixture: nothing (with probability `clean`), or one to three kinds, mild ones more often."""
+    """Draw nothing (with probability `clean`) or a mixture of one to three kinds, more often mild."""
     if rng.random() < clean:
         return {}
     kinds = rng.choice(KINDS, size=rng.choice((1, 2, 3), p=(0.45, 0.4, 0.15)), replace=False)

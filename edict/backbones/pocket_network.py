@@ -1,4 +1,4 @@
-"""The pocket denoiser's network: a small conditional U-Net in the Haar coefficients of the picture."""
+"""The pocket denoiser's network: a small conditional U-Net in Haar coefficients."""
 
 from typing import Any
 

@@ -1,0 +1,156 @@
+"""Node: Algorithm 1 on inverted pictures."""
+
+from dataclasses import replace
+
+import torch
+from comfy_api.latest import io
+
+from ..map_estimation.enhance import join_pairs, optimise_latents
+from ..map_estimation.report import plot_trace
+from ..map_estimation.settings import MapSettings
+from .session import Progress, expected_calls, make_room, outside_inference_mode, plot_to_comfy
+from .sockets import CATEGORY, EdictLatents, Fidelity, IqaPrior, MapTrace
+
+
+class LatentMapOptimizer(io.ComfyNode):
+    """Gradient descent on fidelity - lambda * quality, in the noise."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Inputs and outputs."""
+        number = io.Float.Input
+        return io.Schema(
+            node_id="DLM_LatentMapOptimizer",
+            display_name="Latent MAP Optimizer",
+            category=CATEGORY,
+            description="Moves a picture's noise towards higher quality while the fidelity term "
+            "holds the picture to its input. The best iterate is returned, never a worse one.",
+            inputs=[
+                EdictLatents.Input("latents", tooltip="The inverted picture, from EDICT Invert."),
+                IqaPrior.Input("prior", tooltip="The quality model to climb."),
+                Fidelity.Input("fidelity", tooltip="What holds the picture to its input."),
+                io.Int.Input(
+                    "iterations",
+                    default=10,
+                    min=0,
+                    max=10000,
+                    tooltip="Gradient steps; 0 returns the input. The paper takes 40.",
+                ),
+                io.Combo.Input(
+                    "optimizer",
+                    options=["adam", "sgd"],
+                    default="adam",
+                    tooltip="sgd is the paper's (rate 2), adam is faster (rate 0.05).",
+                ),
+                number(
+                    "learning_rate",
+                    default=0.05,
+                    min=1e-5,
+                    max=1000.0,
+                    step=1e-3,
+                    round=1e-5,
+                    tooltip="Step size: about 0.05 for adam, 2 for sgd.",
+                ),
+                number(
+                    "momentum",
+                    default=0.9,
+                    min=0.0,
+                    max=0.999,
+                    step=0.01,
+                    round=0.001,
+                    tooltip="Momentum of sgd, first beta of adam.",
+                ),
+                number(
+                    "lam",
+                    default=0.01,
+                    min=0.0,
+                    max=1000.0,
+                    step=0.001,
+                    round=1e-5,
+                    tooltip="Weight of quality against fidelity (lambda); 0 returns the input.",
+                ),
+                number(
+                    "clip",
+                    default=0.0,
+                    min=0.0,
+                    max=1e6,
+                    step=0.001,
+                    round=1e-6,
+                    tooltip="Largest norm of the gradient; 0 is off.",
+                ),
+                io.Int.Input(
+                    "patience",
+                    default=0,
+                    min=0,
+                    max=10000,
+                    tooltip="Stop after so many iterations without progress; 0 is off.",
+                ),
+                number(
+                    "target_quality",
+                    default=0.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    round=0.001,
+                    tooltip="Stop when the quality (0 to 1) is reached; 0 is off.",
+                ),
+                io.Combo.Input(
+                    "memory",
+                    options=["auto", "store", "recompute"],
+                    default="auto",
+                    tooltip="recompute needs the least memory, store is fastest, auto "
+                    "keeps what fits. The result is the same.",
+                ),
+                io.Int.Input(
+                    "preview_every",
+                    default=1,
+                    min=0,
+                    max=1000,
+                    tooltip="Show the picture each so many iterations; 0 is off.",
+                ),
+            ],
+            outputs=[
+                EdictLatents.Output(
+                    "latents",
+                    display_name="latents",
+                    tooltip="The best noise found, for EDICT Reconstruct.",
+                ),
+                MapTrace.Output(
+                    "trace",
+                    display_name="trace",
+                    tooltip="Energy, fidelity and quality of each iteration.",
+                ),
+                io.Image.Output(
+                    "plot",
+                    display_name="trace plot",
+                    tooltip="The trace as a picture, one per picture of the batch.",
+                ),
+            ],
+        )
+
+    @classmethod
+    @outside_inference_mode
+    def execute(
+        cls, latents, prior, fidelity, preview_every, clip, patience, target_quality, **options
+    ) -> io.NodeOutput:
+        """Optimise each picture of the batch."""
+        settings = MapSettings(
+            inversion=latents.options,
+            clip=clip or None,
+            patience=patience or None,
+            target_quality=target_quality or None,
+            **options,
+        )
+        make_room(latents.picture)
+        progress = Progress(
+            expected_calls(settings, len(latents.picture), inverted=True), preview_every
+        )
+        found = optimise_latents(
+            progress.watch_latents(latents), prior, fidelity, settings, progress.step
+        )
+        progress.finish()
+        pair = join_pairs([item.pair for item, _ in found])
+        best = replace(latents, pair=pair)
+        traces = [result.trace for _, result in found]
+        plots = torch.cat([plot_to_comfy(plot_trace(trace)) for trace in traces])
+        return io.NodeOutput(best, traces, plots)

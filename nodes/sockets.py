@@ -1,0 +1,11 @@
+"""The pack's own socket types."""
+
+from comfy_api.latest import io
+
+CATEGORY = "latent MAP"
+
+Backbone = io.Custom("BACKBONE")
+EdictLatents = io.Custom("EDICT_LATENTS")
+IqaPrior = io.Custom("IQA_PRIOR")
+Fidelity = io.Custom("FIDELITY")
+MapTrace = io.Custom("MAP_TRACE")
