@@ -63,9 +63,9 @@ def measure_scales(pairs: torch.utils.data.DataLoader, batches: int) -> dict[str
 
 
 def draw_labels(count: int) -> Tensor:
-    """Uniform time labels, one in five from the noisiest 5 %, where the correction starts."""
+    """Uniform time labels, one in three from the noisiest 5 %, where the correction starts."""
     uniform = torch.randint(0, 1000, (count,))
-    return torch.where(torch.rand(count) < 0.2, torch.randint(950, 1000, (count,)), uniform)
+    return torch.where(torch.rand(count) < 0.33, torch.randint(950, 1000, (count,)), uniform)
 
 
 def v_loss(network, batch: tuple[Tensor, Tensor], scales: dict[str, Tensor], alphas: Tensor):
