@@ -35,9 +35,7 @@ class CombinePriors(io.ComfyNode):
                 IqaPrior.Input("prior_b", tooltip="Second prior."),
                 _weight("weight_b"),
             ],
-            outputs=[
-                IqaPrior.Output("prior", display_name="prior", tooltip="The mean, a prior again.")
-            ],
+            outputs=[IqaPrior.Output(display_name="prior", tooltip="The mean, a prior again.")],
         )
 
     @classmethod

@@ -66,7 +66,6 @@ class EdictInvert(io.ComfyNode):
             ],
             outputs=[
                 EdictLatents.Output(
-                    "latents",
                     display_name="latents",
                     tooltip="The noise pair with all it takes to reconstruct the picture.",
                 )

@@ -24,9 +24,8 @@ class EdictReconstruct(io.ComfyNode):
                 )
             ],
             outputs=[
-                io.Image.Output("image", display_name="image", tooltip="The picture x."),
+                io.Image.Output(display_name="image", tooltip="The picture x."),
                 io.Image.Output(
-                    "twin",
                     display_name="twin y",
                     tooltip="The pair's other picture; nearly the same, a check of the result.",
                 ),

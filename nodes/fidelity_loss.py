@@ -42,7 +42,6 @@ class FidelityLoss(io.ComfyNode):
             ],
             outputs=[
                 Fidelity.Output(
-                    "fidelity",
                     display_name="fidelity",
                     tooltip="For the optimizer and Post-Enhance.",
                 )

@@ -32,7 +32,6 @@ class IqaPrior(io.ComfyNode):
             ],
             outputs=[
                 IqaPriorSocket.Output(
-                    "prior",
                     display_name="prior",
                     tooltip="For the optimizer, Post-Enhance, IQA Score.",
                 )

@@ -25,12 +25,10 @@ class IqaScore(io.ComfyNode):
             ],
             outputs=[
                 io.Float.Output(
-                    "quality",
                     display_name="quality",
                     tooltip="Calibrated quality, 0 to 1, mean over the batch.",
                 ),
                 io.String.Output(
-                    "scores",
                     display_name="scores",
                     tooltip="Quality and raw scores, one line per picture.",
                 ),

@@ -111,17 +111,14 @@ class LatentMapOptimizer(io.ComfyNode):
             ],
             outputs=[
                 EdictLatents.Output(
-                    "latents",
                     display_name="latents",
                     tooltip="The best noise found, for EDICT Reconstruct.",
                 ),
                 MapTrace.Output(
-                    "trace",
                     display_name="trace",
                     tooltip="Energy, fidelity and quality of each iteration.",
                 ),
                 io.Image.Output(
-                    "plot",
                     display_name="trace plot",
                     tooltip="The trace as a picture, one per picture of the batch.",
                 ),
@@ -148,7 +145,7 @@ class LatentMapOptimizer(io.ComfyNode):
         found = optimise_latents(
             progress.watch_latents(latents), prior, fidelity, settings, progress.step
         )
-        progress.finish()
+        progress.finish(found[-1][1].x)
         pair = join_pairs([item.pair for item, _ in found])
         best = replace(latents, pair=pair)
         traces = [result.trace for _, result in found]

@@ -30,7 +30,6 @@ class LoadBackbone(io.ComfyNode):
             ],
             outputs=[
                 Backbone.Output(
-                    "backbone",
                     display_name="backbone",
                     tooltip="The model, for EDICT Invert and Post-Enhance.",
                 )

@@ -100,19 +100,16 @@ class PostEnhance(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Image.Output("image", display_name="image", tooltip="The enhanced pictures."),
+                io.Image.Output(display_name="image", tooltip="The enhanced pictures."),
                 io.String.Output(
-                    "summary",
                     display_name="summary",
                     tooltip="One line per picture: what was reached and why it ended.",
                 ),
                 io.Image.Output(
-                    "plot",
                     display_name="trace plot",
                     tooltip="Quality, fidelity and energy per iteration.",
                 ),
                 MapTrace.Output(
-                    "trace",
                     display_name="trace",
                     tooltip="Energy, fidelity and quality of each iteration.",
                 ),
@@ -138,7 +135,7 @@ class PostEnhance(io.ComfyNode):
             settings,
             progress.step,
         )
-        progress.finish()
+        progress.finish(results[-1].x)
         plots = torch.cat([plot_to_comfy(plot_trace(result.trace)) for result in results])
         return io.NodeOutput(
             to_comfy(torch.cat([result.x for result in results]), alpha),

@@ -16,7 +16,7 @@ from ..map_estimation.pictures import to_image
 from ..map_estimation.result import MapStep
 from ..map_estimation.settings import MapSettings
 
-PREVIEW_SIDE = 512  # pixels
+PREVIEW_SIDE = 512  # pixels; smaller pictures are not enlarged
 # Rough bytes per pixel of one network call's activations and a prior's: asks ComfyUI for room.
 BYTES_PER_PIXEL = 4000
 
@@ -94,12 +94,19 @@ class Progress:
         """The solver's callback."""
         mm.throw_exception_if_processing_interrupted()
         if self.preview_every and step.row.iteration % self.preview_every == 0:
-            picture = to_image(step.preview())
-            self.bar.update_absolute(self.done, preview=("JPEG", picture, PREVIEW_SIDE))
+            self._show(step.preview())
 
-    def finish(self) -> None:
-        """All is done."""
-        self.bar.update_absolute(self.bar.total)
+    def finish(self, result: Tensor | None = None) -> None:
+        """All is done; the last preview stays on the node, so it should be the result."""
+        self.done = self.bar.total
+        if self.preview_every and result is not None:
+            self._show(result)
+        self.bar.update_absolute(self.done)
+
+    def _show(self, image: Tensor) -> None:
+        picture = to_image(image)
+        side = min(PREVIEW_SIDE, max(picture.size))
+        self.bar.update_absolute(self.done, preview=("JPEG", picture, side))
 
     def watch(self, backbone: Backbone) -> Backbone:
         """The backbone with its network calls counted."""

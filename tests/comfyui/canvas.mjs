@@ -1,0 +1,112 @@
+// Load a UI-format workflow in ComfyUI's real frontend, queue it, and photograph the canvas.
+//
+//     node canvas.mjs URL WORKFLOW.json SCREENSHOT.png
+//
+// Prints one JSON line {nodes, missing, success, error, prompt, seconds}; exit status 0 only if every
+// node type exists and the run succeeded. `prompt` is what the frontend sent, in API format.
+// PLAYWRIGHT_CORE: folder of playwright-core; CHROMIUM: the browser; CANVAS_TIMEOUT: seconds.
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { createRequire } from "node:module";
+import { homedir, tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const LAUNCH = [
+  "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+  "--disable-background-networking", "--disable-component-update", "--disable-sync",
+];
+const SECONDS = Number(process.env.CANVAS_TIMEOUT ?? 300);
+
+function loadPlaywright() {
+  const require = createRequire(import.meta.url); // unlike import, it honours NODE_PATH
+  const fallback = join(homedir(), "canvas", "node_modules", "playwright-core");
+  for (const place of [process.env.PLAYWRIGHT_CORE, "playwright-core", fallback].filter(Boolean)) {
+    try {
+      return require(place);
+    } catch (error) {
+      if (error.code !== "MODULE_NOT_FOUND") throw error;
+    }
+  }
+  throw new Error("playwright-core not found: npm i playwright-core, and set PLAYWRIGHT_CORE to it");
+}
+
+async function openFrontend(page, url) {
+  // without this the template dialog covers the canvas on the first visit
+  await fetch(`${url}/settings/Comfy.TutorialCompleted`, {
+    method: "POST", headers: { "Content-Type": "application/json" }, body: "true",
+  });
+  await page.goto(url, { waitUntil: "domcontentloaded" });
+  await page.waitForFunction(
+    () => window.app?.graph && window.LiteGraph?.registered_node_types?.SaveImage,
+  );
+}
+
+// The two functions below run in the page.
+async function load(workflow) {
+  await app.loadGraphData(workflow);
+  const graphs = [app.graph, ...(app.graph.subgraphs?.values() ?? [])];
+  const types = graphs.flatMap((graph) => graph.nodes).map((node) => node.type);
+  const missing = types.filter((type) => !LiteGraph.registered_node_types[type]);
+  return { nodes: types.length, missing: [...new Set(missing)] };
+}
+
+async function queue() {
+  const { output } = await app.graphToPrompt();
+  const done = new Promise((resolve) => {
+    app.api.addEventListener("execution_success", () => resolve(null));
+    app.api.addEventListener("execution_error", ({ detail }) => resolve(detail));
+    app.api.addEventListener("execution_interrupted", ({ detail }) => resolve(detail));
+  });
+  await app.queuePrompt(0, 1);
+  const refused = app.lastNodeErrors ?? {}; // a prompt refused by /prompt never starts
+  const error = Object.keys(refused).length ? refused : await done;
+  return { success: error === null, error, prompt: output };
+}
+
+function within(promise, seconds, what) {
+  const late = (_, reject) =>
+    setTimeout(() => reject(new Error(`${what} took more than ${seconds} s`)), 1000 * seconds).unref();
+  return Promise.race([promise, new Promise(late)]);
+}
+
+export async function withFrontend(url, work) {
+  const { chromium } = loadPlaywright();
+  const profile = await mkdtemp(join(tmpdir(), "canvas-"));
+  const browser = await chromium.launchPersistentContext(profile, {
+    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+    args: LAUNCH, viewport: { width: 1600, height: 1000 },
+  });
+  browser.setDefaultTimeout(1000 * SECONDS);
+  try {
+    const page = await browser.newPage();
+    await openFrontend(page, url.replace(/\/$/, ""));
+    return await work(page);
+  } finally {
+    await browser.close();
+    await rm(profile, { recursive: true, force: true });
+  }
+}
+
+async function run(page, workflowPath, screenshotPath) {
+  const workflow = JSON.parse(await readFile(workflowPath, "utf8"));
+  const loaded = await within(page.evaluate(load, workflow), SECONDS, "loading the workflow");
+  const ran = loaded.missing.length
+    ? { success: false }
+    : await within(page.evaluate(queue), SECONDS, "the run");
+  await page.waitForTimeout(1500); // previews arrive after the success message
+  await page.screenshot({ path: screenshotPath });
+  return { ...loaded, ...ran };
+}
+
+async function main([url, workflowPath, screenshotPath]) {
+  if (!screenshotPath) {
+    console.error("usage: node canvas.mjs URL WORKFLOW.json SCREENSHOT.png");
+    process.exit(2);
+  }
+  const start = Date.now();
+  const result = await withFrontend(url, (page) => run(page, workflowPath, screenshotPath));
+  console.log(JSON.stringify({ ...result, seconds: (Date.now() - start) / 1000 }));
+  process.exit(result.success ? 0 : 1);
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) await main(process.argv.slice(2));
