@@ -25,6 +25,7 @@ from .transform import (
 log = logging.getLogger(__name__)
 ROUND_TRIP_LIMIT = 1e-6
 MIN_SIDE, MAX_ASPECT = 16, 64
+RANGE_SLACK = 0.5  # restorers overshoot [0, 1] a little; that is clamped
 
 
 @dataclass(frozen=True)
@@ -98,8 +99,15 @@ def check_picture(image: Tensor) -> None:
         )
     if len(image) == 0:
         raise ValueError("the batch holds no picture")
+    if not image.is_floating_point():
+        raise ValueError(
+            f"the picture has {image.dtype} pixels: divide by 255 to get RGB in [0, 1]"
+        )
     if not torch.isfinite(image).all():
         raise ValueError("the picture has NaN or infinite pixels: repair what made it")
+    low, high = float(image.min()), float(image.max())
+    if low < -RANGE_SLACK or high > 1 + RANGE_SLACK:
+        raise ValueError(f"pixels range from {low:.3g} to {high:.3g}: RGB in [0, 1] is needed")
 
 
 def pad(image: Tensor, multiple: int) -> Tensor:

@@ -51,15 +51,15 @@ def scaled_linear_alphas(beta_start: float = 0.00085, beta_end: float = 0.012) -
     return (1 - betas).cumprod(0)
 
 
-def _labels(steps: int, spacing: Spacing, train_steps: int) -> tuple[list[int], int]:
-    """Time labels, noisiest first, and the label after the last (negative: beyond the last)."""
+def _labels(steps: int, spacing: Spacing, train_steps: int) -> list[int]:
+    """Time labels, noisiest first."""
     if not 1 <= steps <= train_steps:
         raise ValueError(f"{steps} diffusion steps: choose from 1 to {train_steps}")
     if spacing == "trailing":
-        return [round(train_steps - i * train_steps / steps) - 1 for i in range(steps)], -1
+        return [round(train_steps - i * train_steps / steps) - 1 for i in range(steps)]
     if spacing == "leading":
         stride = train_steps // steps
-        return [i * stride for i in reversed(range(steps))], -stride
+        return [i * stride for i in reversed(range(steps))]
     raise ValueError(f"unknown spacing {spacing!r}: choose trailing or leading")
 
 
@@ -94,7 +94,7 @@ def vp_schedule(
     Raises: ValueError for steps, spacing or prediction that cannot work.
     Source: Zhang et al., arXiv 2403.06406, Eq. (4); the v form is DDIM in angles.
     """
-    labels, _ = _labels(steps, spacing, len(alphas))
+    labels = _labels(steps, spacing, len(alphas))
     levels = [float(alphas[label]) for label in labels]
     levels.append(1.0 if spacing == "trailing" else float(alphas[0]))
     result = []

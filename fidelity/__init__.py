@@ -31,6 +31,8 @@ def load_fidelity(name: str, **options: Any) -> Fidelity:
         raise ValueError(f"unknown fidelity {name!r}: choose from {', '.join(FIDELITIES)}")
     if options and name != "low_resolution":
         raise ValueError(f"fidelity {name!r} has no options, got {', '.join(options)}")
+    if unknown := options.keys() - {"scale", "reduction"}:
+        raise ValueError(f"unknown options {', '.join(sorted(unknown))}: choose scale, reduction")
     if options.get("scale", 1) < 1:
         raise ValueError(f"fidelity scale {options['scale']} must be 1 or more")
     if options.get("reduction", "mse") not in ("mse", "rms", "l2"):

@@ -31,6 +31,8 @@ class Logistic:
             raise ValueError(f"logistic needs finite xi3 and xi4 != 0, got {self.xi3}, {self.xi4}")
 
     def __call__(self, score: Tensor) -> Tensor:
-        """Map raw scores (B,) to quality in [0, 1], higher is better."""
+        """Map raw scores (B,) to quality in [0, 1], higher is better; infinite scores give NaN."""
         rising = (score - self.xi3) / abs(self.xi4)
-        return torch.sigmoid(-rising if self.lower_better else rising)
+        quality = torch.sigmoid(-rising if self.lower_better else rising)
+        # A broken metric must not pass for a perfect picture.
+        return torch.where(score.isinf(), torch.nan, quality)

@@ -16,7 +16,7 @@ from ..fidelity import Fidelity
 from ..iqa_priors.prior import Prior
 from ..state_file import load_state, save_state
 from .objective import Objective
-from .result import MapResult, MapStep, Status
+from .result import MapResult, MapStep, NonFiniteError, Status
 from .settings import MapSettings
 from .solver import Callback, MapSolver
 from .spaces import DiffusionSpace, PixelSpace, Space
@@ -42,7 +42,8 @@ def enhance(
         prior: the quality model q.
         fidelity: D0, distance to the input.
         settings: a preset or your own.
-        callback: sees each evaluated iterate; may raise `Cancel`.
+        callback: sees each evaluated iterate; may raise `Cancel`: the pictures not yet begun come
+            back as they are.
         state: file to keep the optimiser's state in when a run ends early (one picture only); a
             run that finds it goes on from there.
     Returns: one result per picture; its picture is never worse than the input by the objective.
@@ -60,6 +61,9 @@ def enhance(
         report = _numbered(callback, index, len(image))
         if settings.lam == 0 or settings.iterations == 0:
             results.append(MapResult(Status.NOTHING_TO_DO, item.cpu(), item.cpu(), 0, ()))
+            continue
+        if results and results[-1].status is Status.CANCELLED:
+            results.append(MapResult(Status.CANCELLED, item.cpu(), item.cpu(), 0, ()))
             continue
         solver = MapSolver(_space(backbone, item, settings), item, objective, settings)
         results.append(_run(solver, report, state))
@@ -157,6 +161,9 @@ def _run(solver: MapSolver, callback: Callback | None, path: Path | None) -> Map
         result = solver.run(callback)
         finished = result.status is not Status.CANCELLED
         return result
+    except NonFiniteError:
+        finished = True  # going on from there would break down again
+        raise
     finally:
         if finished:
             path.unlink(missing_ok=True)
@@ -169,9 +176,9 @@ def _describe(solver: MapSolver) -> dict:
     settings = asdict(solver.settings)
     for free in ("iterations", "patience", "target_quality", "memory", "check_round_trip"):
         settings.pop(free)
-    pixels = solver.reference.float().cpu().contiguous().numpy().tobytes()
+    pixels = solver.reference.float().cpu().contiguous().numpy()
     return {
-        "picture": hashlib.sha256(pixels).hexdigest(),
+        "picture": f"{pixels.shape} {hashlib.sha256(pixels.tobytes()).hexdigest()}",
         "prior": solver.objective.prior.name,
         "fidelity": describe_callable(solver.objective.fidelity),
         "backbone": getattr(getattr(solver.space, "backbone", None), "name", "none"),

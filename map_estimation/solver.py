@@ -124,7 +124,10 @@ class MapSolver:
         row = TraceRow(self.iteration, **means)
         del self.trace[self.iteration :]  # an interrupted iteration is evaluated again
         self.trace.append(row)
-        if row.energy < self.best["energy"]:
+        # Both members must beat the input, since either may be shown; the mean alone is not enough.
+        worst = float(terms.energy.detach().max())
+        no_worse = self.iteration == 0 or worst <= self.trace[0].energy
+        if no_worse and row.energy < self.best["energy"]:
             self.best = {
                 "energy": row.energy,
                 "iteration": self.iteration,

@@ -36,7 +36,7 @@ class PostEnhance(io.ComfyNode):
             category=CATEGORY,
             description="Refines pictures, e.g. the output of a restorer: inverts them to "
             "diffusion noise, moves it towards higher quality, reconstructs. Never worse than the "
-            "input by its own objective. Without a backbone it uses the small one inside the pack, a "
+            "input by its own objective. Without a backbone it uses the one inside the pack, a "
             "preview of the method.",
             inputs=[
                 io.Image.Input(

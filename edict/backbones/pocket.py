@@ -13,9 +13,14 @@ from torch import Tensor
 from ..haar import haar, inverse_haar
 from ..protocols import Binding
 from ..schedule import Schedule, Spacing, scaled_linear_alphas, vp_schedule
-from .pocket_network import MULTIPLE, build_network
+from .pocket_network import CORRECTION_CHANNELS, MULTIPLE, build_network
 
 WEIGHTS = Path(__file__).with_name("pocket_denoiser.safetensors")
+CONSTANTS = {
+    "correction_scale": (),
+    "condition_mean": (CORRECTION_CHANNELS,),
+    "condition_deviation": (CORRECTION_CHANNELS,),
+}
 
 
 class CorrectionCodec:
@@ -94,7 +99,8 @@ def load_pocket(device: str | torch.device = "cpu", weights: Path = WEIGHTS) -> 
 
     tensors = read_tensors(weights, "pocket denoiser")
     network = load_module(build_network(), tensors, "network.", weights)
-    for name in ("correction_scale", "condition_mean", "condition_deviation"):
-        if name not in tensors or not torch.isfinite(tensors[name]).all():
-            raise ValueError(f"{weights.name} has no usable {name}: restore the file")
+    for name, shape in CONSTANTS.items():
+        value = tensors.get(name)
+        if value is None or value.shape != shape or not torch.isfinite(value).all():
+            raise ValueError(f"{weights} has no usable {name}: restore the file or choose another")
     return PocketBackbone(network, tensors, torch.device(device))

@@ -1,0 +1,136 @@
+import math
+
+import pytest
+import torch
+from latent_map.fidelity import FIDELITIES, load_fidelity
+from latent_map.fidelity.low_resolution import downsample, low_resolution_distance
+from latent_map.fidelity.pixel import mean_absolute_error, mean_squared_error
+
+from .toys import picture
+
+REDUCTIONS = ("mse", "rms", "l2")
+ALL = {name: load_fidelity(name) for name in FIDELITIES} | {
+    f"{reduction} at 1/{scale}": load_fidelity("low_resolution", scale=scale, reduction=reduction)
+    for reduction in REDUCTIONS
+    for scale in (1, 3, 4)
+}
+SHIFT = 0.125
+LEAK = 1e-4  # of 0.01: the filter is not ideal; 1e-5 measured, 0.019 without antialiasing
+
+ROUNDING = 1e-12  # float64 sums
+ROOT_BIAS = 2e-6  # the guarded root gives away up to sqrt(1e-12), twice
+FLOAT32_ROUNDING = 1e-6  # sums of a thousand float32 numbers of about 0.1
+
+every_fidelity = pytest.mark.parametrize("fidelity", ALL.values(), ids=ALL)
+
+
+@every_fidelity
+@pytest.mark.parametrize("sides", [(16, 24), (37, 53)])
+def test_a_picture_is_at_distance_zero_from_itself(fidelity, sides):
+    image = picture(0, *sides, batch=2)
+    assert fidelity(image, image.clone()).tolist() == [0.0, 0.0]
+
+
+@every_fidelity
+def test_distance_is_symmetric_and_positive(fidelity):
+    a, b = picture(1), picture(2)
+    assert float(fidelity(a, b)) == pytest.approx(float(fidelity(b, a)), rel=FLOAT32_ROUNDING)
+    assert float(fidelity(a, b)) > 0
+
+
+@every_fidelity
+def test_distance_is_per_item(fidelity):
+    a, b = picture(1, batch=3), picture(2, batch=3)
+    together = fidelity(a, b)
+    assert together.shape == (3,)
+    singles = torch.cat([fidelity(x, y) for x, y in zip(a.split(1), b.split(1), strict=True)])
+    assert torch.allclose(together, singles, rtol=FLOAT32_ROUNDING, atol=0)
+
+
+@every_fidelity
+def test_gradient_is_finite_where_the_optimisation_starts(fidelity):
+    image = picture(0).double()
+    moving = image.clone().requires_grad_(True)
+    (gradient,) = torch.autograd.grad(fidelity(moving, image).sum(), moving)
+    assert gradient.abs().max() == 0
+
+
+@every_fidelity
+def test_gradient_is_finite_and_points_away_from_the_input(fidelity):
+    image = picture(0).double()
+    moving = (image + SHIFT).requires_grad_(True)
+    (gradient,) = torch.autograd.grad(fidelity(moving, image).sum(), moving)
+    assert torch.isfinite(gradient).all()
+    assert gradient.sum() > 0
+
+
+@pytest.mark.parametrize("scale", [1, 2, 4, 5])
+@pytest.mark.parametrize("sides", [(16, 24), (37, 53)])
+def test_a_constant_shift_costs_its_closed_form(scale, sides):
+    image = picture(0, *sides).double()
+    values = 3 * math.ceil(sides[0] / scale) * math.ceil(sides[1] / scale)
+    wanted = {"mse": SHIFT**2, "rms": SHIFT, "l2": SHIFT * values**0.5}
+    for reduction, distance in wanted.items():
+        ours = float(low_resolution_distance(image + SHIFT, image, scale, reduction))
+        tolerance = ROUNDING if reduction == "mse" else ROOT_BIAS
+        assert ours == pytest.approx(distance, abs=tolerance)
+
+
+def test_pixel_distances_of_a_constant_shift():
+    image = picture(0).double()
+    assert float(mean_squared_error(image - SHIFT, image)) == pytest.approx(SHIFT**2, abs=ROUNDING)
+    assert float(mean_absolute_error(image - SHIFT, image)) == pytest.approx(SHIFT, abs=ROUNDING)
+
+
+def test_reductions_are_functions_of_each_other():
+    a, b = picture(1).double(), picture(2).double()
+    mse, rms, l2 = (float(low_resolution_distance(a, b, 4, reduction)) for reduction in REDUCTIONS)
+    assert rms == pytest.approx(mse**0.5, abs=ROOT_BIAS)
+    assert l2 == pytest.approx(rms * (3 * 4 * 4) ** 0.5, abs=10 * ROOT_BIAS)
+
+
+def test_full_resolution_is_plain_mean_squared_error():
+    a, b = picture(1).double(), picture(2).double()
+    ours = low_resolution_distance(a, b, scale=1)
+    assert torch.allclose(ours, mean_squared_error(a, b), rtol=ROUNDING)
+
+
+def test_low_resolution_does_not_see_fine_detail_but_full_resolution_does():
+    image = picture(0, 32, 32).double()
+    # Without antialiasing these stripes of two pixels would turn into a constant shift of 0.1.
+    stripes = torch.tensor([1.0, -1.0, -1.0, 1.0], dtype=torch.float64).repeat(8)
+    detailed = image + 0.1 * stripes
+    assert float(mean_squared_error(detailed, image)) == pytest.approx(0.01)
+    assert float(low_resolution_distance(detailed, image, scale=4)) < LEAK
+
+
+def test_downsampling_rounds_sides_up_and_keeps_constants():
+    small = downsample(torch.full((1, 3, 37, 53), 0.5, dtype=torch.float64), 4)
+    assert small.shape == (1, 3, 10, 14)
+    assert (small - 0.5).abs().max() < ROUNDING
+
+
+@pytest.mark.parametrize("scale", [0, -4])
+def test_impossible_scale_is_refused(scale):
+    with pytest.raises(ValueError, match="must be 1 or more"):
+        low_resolution_distance(picture(), picture(), scale=scale)
+    with pytest.raises(ValueError, match="must be 1 or more"):
+        load_fidelity("low_resolution", scale=scale)
+
+
+def test_unknown_choices_are_refused_by_name():
+    with pytest.raises(ValueError, match="unknown reduction 'sum'"):
+        low_resolution_distance(picture(), picture(), reduction="sum")
+    with pytest.raises(ValueError, match="unknown reduction 'sum'"):
+        load_fidelity("low_resolution", reduction="sum")
+    with pytest.raises(ValueError, match="unknown fidelity 'psnr'"):
+        load_fidelity("psnr")
+    with pytest.raises(ValueError, match="'mse' has no options, got scale"):
+        load_fidelity("mse", scale=2)
+    with pytest.raises(ValueError, match="colour"):
+        load_fidelity("low_resolution", colour=True)
+
+
+def test_different_shapes_are_refused():
+    with pytest.raises(ValueError, match="differ in shape"):
+        low_resolution_distance(picture(0, 16, 16), picture(0, 16, 20))

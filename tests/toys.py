@@ -1,0 +1,86 @@
+"""Small stand-ins for the tests: a denoiser, a codec, a backbone and a prior."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from latent_map.edict.protocols import Binding
+from latent_map.edict.schedule import Prediction, Schedule, scaled_linear_alphas, vp_schedule
+from latent_map.iqa_priors import Logistic, QualityPrior
+from torch import Tensor
+
+BLOCK = 2  # the codec folds 2x2 pixels into channels
+LATENT_CHANNELS = 3 * BLOCK**2
+PRIOR = QualityPrior("contrast", lambda image: image.flatten(1).var(1), Logistic(0.05, 0.02))
+
+
+def picture(seed: int = 0, height: int = 16, width: int = 16, batch: int = 1) -> Tensor:
+    """Smooth noise well inside [0, 1], (batch, 3, height, width), float32."""
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.rand(batch, 3, 4, 4, generator=generator)
+    noise = 0.1 * torch.rand(batch, 3, height, width, generator=generator)
+    size = (height, width)
+    return 0.2 + 0.5 * F.interpolate(coarse, size=size, mode="bilinear") + noise
+
+
+def noise(seed: int, *shape: int) -> Tensor:
+    """Gaussian noise, float64."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+class ConvDenoiser:
+    """tanh(conv(x)), shifted by the label and a condition; frozen weights; counts its calls."""
+
+    def __init__(
+        self,
+        channels: int = LATENT_CHANNELS,
+        dtype: torch.dtype = torch.float64,
+        condition: Tensor | None = None,
+        trainable: bool = False,
+    ):
+        weight = noise(11, channels, channels, 3, 3) / math.sqrt(9 * channels)
+        self.weight = torch.nn.Parameter(weight.to(dtype), requires_grad=trainable)
+        self.condition = condition
+        self.calls = 0
+
+    def __call__(self, latent: Tensor, label: float) -> Tensor:
+        self.calls += 1
+        shifted = F.conv2d(latent.to(self.weight.dtype), self.weight, padding=1) + label / 1000
+        if self.condition is not None:
+            shifted = shifted + self.condition.to(self.weight.dtype)
+        return shifted.tanh()
+
+
+class FoldingCodec:
+    """Pixels of 2x2 blocks as channels, scaled to about unit variance: linear and exact."""
+
+    def encode(self, image: Tensor) -> Tensor:
+        return 4 * F.pixel_unshuffle(image.double(), BLOCK) - 2
+
+    def decode(self, latent: Tensor) -> Tensor:
+        return F.pixel_shuffle((latent + 2) / 4, BLOCK)
+
+
+class ToyBackbone:
+    """A denoiser conditioned on the picture, in float64; counts the calls of all its bindings."""
+
+    name = "toy"
+    multiple = 4
+
+    def __init__(self, prediction: Prediction = "v", trainable: bool = False):
+        self.prediction = prediction
+        self.trainable = trainable
+        self.denoisers: list[ConvDenoiser] = []
+
+    @property
+    def calls(self) -> int:
+        return sum(denoiser.calls for denoiser in self.denoisers)
+
+    def schedule(self, steps: int, spacing: str) -> Schedule:
+        return vp_schedule(scaled_linear_alphas(), steps, self.prediction, spacing)
+
+    def bind(self, image: Tensor) -> Binding:
+        codec = FoldingCodec()
+        condition = 0.3 * codec.encode(image)
+        self.denoisers.append(ConvDenoiser(condition=condition, trainable=self.trainable))
+        return Binding(self.denoisers[-1], codec)
