@@ -68,12 +68,12 @@ def enhancement_gate(backbone, prior, pairs: Iterable[Pair], preset_name: str) -
         clock = time.perf_counter()
         (result,) = enhance(pair.degraded, backbone, prior, fidelity, preset(preset_name))
         seconds = time.perf_counter() - clock
-        before, after = measures(pair.degraded, pair.clean), measures(result.x, pair.clean)
+        before, after = measures(pair.degraded, pair.clean), measures(result.picture, pair.clean)
         rows.append(
             {
                 "name": pair.name,
                 "before": before | {"psnr": psnr(pair.degraded, pair.clean)},
-                "after": after | {"psnr": psnr(result.x, pair.clean)},
+                "after": after | {"psnr": psnr(result.picture, pair.clean)},
                 "better": better(after, before),
                 "quality": [result.trace[0].quality, result.trace[result.best_iteration].quality],
                 "seconds": seconds,
@@ -89,7 +89,7 @@ def clean_gate(backbone, prior, pairs: Iterable[Pair], preset_name: str) -> list
     fidelity, rows = load_fidelity("low_resolution"), []
     for pair in untouched:
         (result,) = enhance(pair.clean, backbone, prior, fidelity, preset(preset_name))
-        after = measures(result.x, pair.clean) | {"psnr": psnr(result.x, pair.clean)}
+        after = measures(result.picture, pair.clean) | {"psnr": psnr(result.picture, pair.clean)}
         rows.append({"name": pair.name, "after": after})
         print(rows[-1], flush=True)
     return rows

@@ -54,10 +54,11 @@ class MapResult:
     Attributes:
         status: why the run ended.
         x, y: the best pair of pictures, each (1, 3, H, W), RGB in [0, 1], on the CPU. Their
-            content is nearly the same; x is the result. In pixel space both are the same picture.
+            content is nearly the same. In pixel space both are the same picture.
         best_iteration: which iterate it is; 0 is the input.
         trace: all evaluated iterates.
         variables: the best noise pair (x_T, y_T), or pixels.
+        member: which of x and y (0 or 1) has the lower energy.
     """
 
     status: Status
@@ -66,6 +67,12 @@ class MapResult:
     best_iteration: int
     trace: tuple[TraceRow, ...]
     variables: tuple[Tensor, ...] = ()
+    member: int = 0
+
+    @property
+    def picture(self) -> Tensor:
+        """The member with the lower energy: never worse than the input, since their mean is not."""
+        return (self.x, self.y)[self.member]
 
     @property
     def improved(self) -> bool:

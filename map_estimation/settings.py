@@ -76,10 +76,11 @@ class MapSettings:
 PRESETS = {
     # Few steps and Adam, chosen on the pocket backbone: see benchmarks/results/presets.md.
     "fast": MapSettings(
-        InversionOptions(steps=6, mixing=0.93),
+        InversionOptions(steps=4, mixing=0.93),
         iterations=10,
         optimizer="adam",
         learning_rate=0.05,
+        momentum=0.5,
     ),
     # Section IV-A as printed.
     "paper": MapSettings(),

@@ -14,6 +14,7 @@ from .settings import MapSettings
 from .spaces import Space
 
 log = logging.getLogger(__name__)
+ADAM_EPS = 1e-20
 Callback = Callable[[MapStep], None]
 
 
@@ -73,7 +74,10 @@ class MapSolver:
             )
         else:
             betas = (self.settings.momentum, 0.999)
-            self._optimizer = torch.optim.Adam(self._variables, betas=betas, **options)
+            # Gradients shrink with the picture's area: with a larger eps the step would, too.
+            self._optimizer = torch.optim.Adam(
+                self._variables, betas=betas, eps=ADAM_EPS, **options
+            )
 
     def result(self, status: Status) -> MapResult:
         """The best iterate so far; the input if nothing has been evaluated yet."""
@@ -87,6 +91,7 @@ class MapSolver:
             self.best["iteration"],
             tuple(self.trace),
             tuple(self.best.get("variables", ())),
+            self.best.get("member", 0),
         )
 
     def _step(self, callback: Callback | None) -> None:
@@ -124,14 +129,12 @@ class MapSolver:
         row = TraceRow(self.iteration, **means)
         del self.trace[self.iteration :]  # an interrupted iteration is evaluated again
         self.trace.append(row)
-        # Both members must beat the input, since either may be shown; the mean alone is not enough.
-        worst = float(terms.energy.detach().max())
-        no_worse = self.iteration == 0 or worst <= self.trace[0].energy
-        if no_worse and row.energy < self.best["energy"]:
+        if row.energy < self.best["energy"]:
             self.best = {
                 "energy": row.energy,
                 "iteration": self.iteration,
                 "images": images.cpu(),
+                "member": int(terms.energy.detach().argmin()),
                 "variables": [v.detach().cpu().clone() for v in self._variables or ()],
             }
         return row
@@ -179,6 +182,7 @@ class MapSolver:
         if "images" in self.best:
             tensors["best.images"] = self.best["images"]
             tensors["best.iteration"] = torch.tensor(self.best["iteration"])
+            tensors["best.member"] = torch.tensor(self.best["member"])
             tensors |= {f"best.variable.{i}": v for i, v in enumerate(self.best["variables"])}
         tensors["trace"] = torch.tensor([list(row) for row in self.trace], dtype=torch.float64)
         tensors["iteration"] = torch.tensor(self.iteration)
@@ -203,6 +207,7 @@ class MapSolver:
                     "energy": energies[iteration],
                     "iteration": iteration,
                     "images": tensors["best.images"],
+                    "member": int(tensors["best.member"]),
                     "variables": _numbered(tensors, "best.variable."),
                 }
             self._load_optimizer(tensors, len(variables))

@@ -145,7 +145,7 @@ class LatentMapOptimizer(io.ComfyNode):
         found = optimise_latents(
             progress.watch_latents(latents), prior, fidelity, settings, progress.step
         )
-        progress.finish(found[-1][1].x)
+        progress.finish(found[-1][1].picture)
         pair = join_pairs([item.pair for item, _ in found])
         best = replace(latents, pair=pair)
         traces = [result.trace for _, result in found]

@@ -135,10 +135,10 @@ class PostEnhance(io.ComfyNode):
             settings,
             progress.step,
         )
-        progress.finish(results[-1].x)
+        progress.finish(results[-1].picture)
         plots = torch.cat([plot_to_comfy(plot_trace(result.trace)) for result in results])
         return io.NodeOutput(
-            to_comfy(torch.cat([result.x for result in results]), alpha),
+            to_comfy(torch.cat([result.picture for result in results]), alpha),
             "\n".join(summarise(result) for result in results),
             plots,
             [result.trace for result in results],
