@@ -102,7 +102,7 @@ def markdown(report: dict) -> str:
     gain = mean(r["one_step"] - r["input"] for r in rows)
     sampled = mean(r["sample"] - r["input"] for r in rows)
     lines = [
-        f"Machine: {report['machine']}. Kodak 01-{len(rows):02d}, {report['side']} px centre crops, "
+        f"Machine: {report['machine']}. Kodak 01-{len(rows):02d}, {report['side']} px crops, "
         f"preset {report['preset']}.",
         "",
         "| gate | wanted | measured |",
@@ -113,7 +113,8 @@ def markdown(report: dict) -> str:
     ]
     for name in MEASURES:
         count = sum(r["better"][name] for r in enhanced)
-        lines.append(f"| 3. {name.upper()} better after MAP | >= 12 of 16 | {count} of {len(enhanced)} |")
+        of = f"{count} of {len(enhanced)}"
+        lines.append(f"| 3. {name.upper()} better after MAP | >= 12 of 16, one measure | {of} |")
     if clean:
         worst = {n: min(s * r["after"][n] for r in clean) for n, s in MEASURES.items()}
         lines.append(

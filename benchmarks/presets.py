@@ -73,10 +73,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     options = parser.parse_args()
     files = [f for f in sorted(options.photos.glob("*.webp")) if f.name[:3] in HELD_OUT]
-    pairs = degraded_pairs(files[:: max(1, len(files) // options.count)][: options.count], options.side)
+    stride = max(1, len(files) // options.count)
+    pairs = degraded_pairs(files[::stride][: options.count], options.side)
     tools = load_backbone("pocket"), load_prior("pocket")
     rows = {}
-    head = "| settings | VIF better | VSI better | GMSD better | PSNR | quality | CPU |\n" + "|---" * 7
+    head = "| settings | VIF better | VSI better | GMSD better | PSNR | quality | CPU |\n"
+    head += "|---" * 7
     lines = [f"{len(pairs)} held-out photographs, {options.side} px, {machine()}.", "", head + "|"]
     for name, (settings, reduction) in candidates().items():
         if options.only not in name:

@@ -84,7 +84,7 @@ def degrade(pixels: Pixels, severities: dict[str, float], rng: RandomState) -> P
 
 
 def random_severities(rng: RandomState, clean: float = 0.08) -> dict[str, float]:
-    """Draw nothing (with probability `clean`) or a mixture of one to three kinds, more often mild."""
+    """Draw nothing (with probability `clean`) or one to three kinds, mild ones more often."""
     if rng.random() < clean:
         return {}
     kinds = rng.choice(KINDS, size=rng.choice((1, 2, 3), p=(0.45, 0.4, 0.15)), replace=False)

@@ -1,0 +1,137 @@
+# nn.ModuleList hides the types of its modules:
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false
+"""The pocket prior: a small smooth no-reference quality network, made to be climbed."""
+
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+WEIGHTS = Path(__file__).with_name("pocket_prior.safetensors")
+CHANNELS = (32, 48, 96, 112)  # at 1/2, 1/4, 1/8 and 1/16 of the picture's resolution
+SMALLEST = 32  # pixels: two positions at 1/16
+DETAIL_GAIN = 12.0  # brings the fine detail of photographs to the size of their colours
+LOCAL_BOUND = 10.0  # no single position can pay for a spoiled picture
+
+
+def _reflected(convolution: nn.Conv2d, x: Tensor) -> Tensor:
+    return convolution(F.pad(x, (1, 1, 1, 1), mode="reflect"))
+
+
+class _Residual(nn.Module):
+    def __init__(self, channels: int):
+        super().__init__()
+        self.first = nn.Conv2d(channels, channels, 3)
+        self.second = nn.Conv2d(channels, channels, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + _reflected(self.second, F.silu(_reflected(self.first, x)))
+
+
+class PocketPrior(nn.Module):
+    """Local scores at 1/4, 1/8 and 1/16 of the resolution, each averaged over the whole picture.
+
+    Smooth everywhere (SiLU, tanh), without any normalisation. Kernels of four pixels at a stride of
+    two treat every pixel alike, so that the gradient has no grid of its own.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        widths = (6, *CHANNELS)
+        self.downs = nn.ModuleList(nn.Conv2d(a, b, 4, stride=2) for a, b in pairwise(widths))
+        self.blocks = nn.ModuleList(_Residual(width) for width in CHANNELS[1:])
+        self.heads = nn.ModuleList(nn.Conv2d(width, 1, 1) for width in CHANNELS[1:])
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Score RGB in [0, 1], shape (B, 3, H, W), as (B,); any finite value, higher is better."""
+        smooth = F.avg_pool2d(F.pad(image, (1, 1, 1, 1), mode="reflect"), 3, stride=1)
+        x = torch.cat((4 * image - 2, DETAIL_GAIN * (image - smooth)), 1)
+        x = F.silu(_reflected(self.downs[0], x))
+        score = image.new_zeros(len(image))
+        for down, block, head in zip(self.downs[1:], self.blocks, self.heads, strict=True):
+            x = block(F.silu(_reflected(down, x)))
+            local = LOCAL_BOUND * torch.tanh(head(F.silu(x)) / LOCAL_BOUND)
+            score = score + local.mean((1, 2, 3))
+        return score
+
+
+def build_network() -> PocketPrior:
+    """The untrained network, 0.7 M parameters."""
+    network = PocketPrior()
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+            nn.init.zeros_(module.bias)
+    for block in network.blocks:
+        nn.init.normal_(block.second.weight, std=2e-2)
+    for head in network.heads:
+        nn.init.normal_(head.weight, std=0.1)
+    return network
+
+
+def _read_weights() -> dict[str, Tensor]:
+    if not WEIGHTS.is_file():
+        raise RuntimeError(
+            f"the weights file {WEIGHTS} is missing: reinstall latent-map, or train it with "
+            "`python -m training.train_pocket_prior` and copy prior.safetensors there"
+        )
+    try:
+        return load_file(WEIGHTS)
+    except SafetensorError as error:
+        raise RuntimeError(
+            f"the weights file {WEIGHTS} is damaged ({error}): reinstall latent-map"
+        ) from error
+
+
+def load_pocket_calibration() -> tuple[float, float]:
+    """Read the pocket prior's logistic constants, Eq. (21).
+
+    Returns: (xi3, xi4), the score that becomes 0.5 and the logistic's scale, in units of the score.
+    Raises: RuntimeError if the weights file is missing or damaged.
+    Source: Zhang et al., arXiv 2403.06406, Eq. (21).
+    """
+    tensors = _read_weights()
+    if not {"xi3", "xi4"} <= tensors.keys():
+        raise RuntimeError(f"the weights file {WEIGHTS} lacks xi3 or xi4: reinstall latent-map")
+    return float(tensors["xi3"]), float(tensors["xi4"])
+
+
+def load_pocket(device: torch.device | str = "cpu") -> Callable[[Tensor], Tensor]:
+    """Load the pocket prior with frozen weights.
+
+    Args:
+        device: where the weights go; pictures must be there too.
+    Returns: q(image), differentiable: RGB in [0, 1], shape (B, 3, H, W), H and W at least 32, any
+        floating dtype (computed in float32) -> raw score (B,) in the same dtype, higher is better.
+        It raises ValueError for any other shape.
+    Raises: RuntimeError if the weights file is missing or damaged.
+    """
+    tensors = _read_weights()
+    weights = {
+        k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")
+    }
+    network = PocketPrior()
+    try:
+        network.load_state_dict({k: v.float() for k, v in weights.items()})
+    except RuntimeError as error:
+        raise RuntimeError(
+            f"the weights file {WEIGHTS} does not fit this version's network: reinstall latent-map"
+        ) from error
+    network.to(device).eval().requires_grad_(False)
+
+    def score(image: Tensor) -> Tensor:
+        if image.ndim != 4 or image.shape[1] != 3 or min(image.shape[-2:]) < SMALLEST:
+            raise ValueError(
+                f"picture of shape {tuple(image.shape)}: (B, 3, H, W) is needed, with H and W at "
+                f"least {SMALLEST} pixels; enlarge or pad a smaller picture"
+            )
+        # Half-precision autocast around the caller would break the promise of float32.
+        with torch.autocast(image.device.type, enabled=False):
+            return network(image.float()).to(image.dtype)
+
+    return score
