@@ -3,7 +3,8 @@
 import hashlib
 import json
 import os
-import tempfile
+import secrets
+import shutil
 from pathlib import Path
 
 import torch
@@ -22,7 +23,7 @@ def _digest(tensors: dict[str, Tensor], metadata: str) -> str:
 
 
 def save_state(path: Path, kind: str, tensors: dict[str, Tensor], metadata: dict) -> None:
-    """Write tensors and a JSON-able description; an existing file is replaced only when all is done.
+    """Write tensors and a JSON-able description; an existing file is replaced when all is done.
 
     Args:
         path: the file; its folder must exist.
@@ -33,7 +34,10 @@ def save_state(path: Path, kind: str, tensors: dict[str, Tensor], metadata: dict
     """
     from safetensors.torch import save
 
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    # Copies, because safetensors refuses tensors that share memory.
+    tensors = {
+        n: t.detach().cpu().clone(memory_format=torch.contiguous_format) for n, t in tensors.items()
+    }
     text = json.dumps({"kind": kind, **metadata}, sort_keys=True)
     header = {"format": FORMAT, "metadata": text, "sha256": _digest(tensors, text)}
     write_atomically(path, save(tensors, header))
@@ -42,18 +46,40 @@ def save_state(path: Path, kind: str, tensors: dict[str, Tensor], metadata: dict
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file beside `path` and move it there: readers see the old or the new one, whole.
 
-    Raises: OSError, with the half-written file removed and the old one untouched.
+    Raises: OSError naming `path`, with the half-written file removed and the old one untouched.
     """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    part = path.with_name(f".latent-map-{secrets.token_hex(8)}")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with part.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+        if path.exists():
+            shutil.copymode(path, part)
+        os.replace(part, path)
+    except BaseException as error:
+        part.unlink(missing_ok=True)
+        if not isinstance(error, OSError):
+            raise
+        text = f"cannot write {path} ({error.strerror}): free some space or choose another folder"
+        raise OSError(error.errno, text) from error
+
+
+def check_writable(path: Path, size: int = 0) -> None:
+    """Raise ValueError if `size` bytes could not be written there, before any work is done."""
+    folder = path.parent
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder: give a file name")
+    if not folder.is_dir():
+        raise ValueError(f"no folder {folder}: make it first")
+    if not os.access(folder, os.W_OK):
+        raise ValueError(f"the folder {folder} may not be written to: choose another")
+    free = shutil.disk_usage(folder).free
+    if free < size:
+        raise ValueError(
+            f"the disk of {path} has {free / 1e6:.1f} MB left, up to {size / 1e6:.1f} MB are "
+            "needed: free some space or choose another folder"
+        )
 
 
 def load_state(path: Path, kind: str) -> tuple[dict[str, Tensor], dict]:
@@ -79,5 +105,5 @@ def load_state(path: Path, kind: str) -> tuple[dict[str, Tensor], dict]:
     if not whole:
         raise ValueError(f"{path} is damaged (checksum): make it again")
     if metadata["kind"] != kind:
-        raise ValueError(f"{path} holds {metadata['kind']!r}, {kind!r} is needed")
+        raise ValueError(f"{path} holds {metadata['kind']!r}, {kind!r} is needed: choose another")
     return tensors, metadata

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 
@@ -31,12 +32,26 @@ def load_module(
 ) -> nn.Module:
     """Load the tensors under `prefix` into a module, frozen, float32.
 
-    Raises: ValueError if names or shapes do not fit, naming the first that does not.
+    Raises: ValueError if names or shapes do not fit or weights are not finite, naming the first.
     """
     state = {k[len(prefix) :]: v.float() for k, v in tensors.items() if k.startswith(prefix)}
-    try:
-        module.load_state_dict(state)
-    except RuntimeError as error:
-        first = str(error).strip().splitlines()[-1].strip()
-        raise ValueError(f"{path} does not fit this network ({first}): wrong file?") from error
+    wanted = module.state_dict()
+    for name in sorted(wanted.keys() | state.keys()):
+        problem = _misfit(wanted.get(name), state.get(name))
+        if problem:
+            raise ValueError(
+                f"{path} does not fit this network ({prefix}{name} {problem}): restore the file or "
+                "choose another"
+            )
+    module.load_state_dict(state)
     return module.eval().requires_grad_(False)
+
+
+def _misfit(wanted: Tensor | None, given: Tensor | None) -> str | None:
+    if given is None:
+        return "is missing"
+    if wanted is None:
+        return "is not part of it"
+    if given.shape != wanted.shape:
+        return f"has shape {tuple(given.shape)} instead of {tuple(wanted.shape)}"
+    return None if torch.isfinite(given).all() else "has NaN or infinite weights"

@@ -156,19 +156,28 @@ def _run(solver: MapSolver, callback: Callback | None, path: Path | None) -> Map
         _check_same(described, found, path)
         solver.load_state(tensors)
         log.info("going on from iteration %d of %s", solver.iteration, path)
-    finished = False
     try:
         result = solver.run(callback)
-        finished = result.status is not Status.CANCELLED
-        return result
     except NonFiniteError:
-        finished = True  # going on from there would break down again
+        path.unlink(missing_ok=True)  # going on from there would break down again
         raise
-    finally:
-        if finished:
-            path.unlink(missing_ok=True)
-        elif tensors := solver.state():
+    except BaseException:
+        _keep_state(solver, path, described)
+        raise
+    if result.status is Status.CANCELLED:
+        _keep_state(solver, path, described)
+    else:
+        path.unlink(missing_ok=True)
+    return result
+
+
+def _keep_state(solver: MapSolver, path: Path, described: dict) -> None:
+    """Save what a later run can go on from; a full disk must not cost the result."""
+    try:
+        if tensors := solver.state():
             save_state(path, STATE_KIND, tensors, described)
+    except OSError as error:
+        log.error("the state could not be kept in %s: %s", path, error)
 
 
 def _describe(solver: MapSolver) -> dict:

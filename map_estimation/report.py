@@ -11,7 +11,7 @@ from .pictures import to_image
 from .result import MapResult, TraceRow
 from .settings import MapSettings
 
-MARGIN = 8
+MARGIN, CAPTION = 8, (140, 24)
 INK, PAPER = (30, 30, 30), (255, 255, 255)
 CURVES = {"quality": (0, 120, 60), "fidelity": (190, 60, 20), "energy": (40, 70, 170)}
 
@@ -19,11 +19,11 @@ CURVES = {"quality": (0, 120, 60), "fidelity": (190, 60, 20), "energy": (40, 70,
 def describe_run(
     before: Tensor, result: MapResult, prior: Prior, settings: MapSettings
 ) -> dict[str, object]:
-    """A JSON-able account of one picture's run: status, scores before and after, trace, settings."""
+    """One picture's run for JSON: status, scores before and after, trace, settings."""
     with torch.no_grad():
         scores = {
             when: {name: float(s) for name, s in prior.scores(image).items()}
-            for when, image in (("before", before), ("after", result.x.to(before)))
+            for when, image in (("before", before), ("after", result.picture.to(before)))
         }
     return {
         "status": result.status.value,
@@ -49,21 +49,27 @@ def summarise(result: MapResult) -> str:
 
 
 def before_after_sheet(before: Tensor, result: MapResult) -> Image.Image:
-    """Input and result side by side, with the prior's quality under each."""
-    images = [to_image(before), to_image(result.x)]
+    """Input and result side by side, with the prior's quality under each; see `sheet_size`."""
+    images = [to_image(before), to_image(result.picture)]
     captions = ["before", "after"]
     if result.trace:
         rows = {row.iteration: row for row in result.trace}
         chosen = (rows[0], rows[result.best_iteration])
         captions = [f"{c}: quality {r.quality:.3f}" for c, r in zip(captions, chosen, strict=True)]
     width, height = images[0].size
-    sheet = Image.new("RGB", (2 * width + 3 * MARGIN, height + 2 * MARGIN + 24), PAPER)
+    sheet = Image.new("RGB", sheet_size(width, height), PAPER)
+    column = (sheet.width - MARGIN) // 2
     draw = ImageDraw.Draw(sheet)
     for index, (image, caption) in enumerate(zip(images, captions, strict=True)):
-        left = MARGIN + index * (width + MARGIN)
+        left = MARGIN + index * column
         sheet.paste(image, (left, MARGIN))
         draw.text((left, height + MARGIN + 4), caption, INK, _font())
     return sheet
+
+
+def sheet_size(width: int, height: int) -> tuple[int, int]:
+    """Width and height of the before/after sheet of a picture of `width` x `height` pixels."""
+    return 2 * max(width, CAPTION[0]) + 3 * MARGIN, height + 2 * MARGIN + CAPTION[1]
 
 
 def plot_trace(trace: tuple[TraceRow, ...], width: int = 640, panel: int = 150) -> Image.Image:

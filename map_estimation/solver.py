@@ -67,16 +67,13 @@ class MapSolver:
     def set_variables(self, variables: list[Tensor]) -> None:
         """Start (or go on) from these variables, with a fresh optimiser."""
         self._variables = [torch.nn.Parameter(v.detach().clone()) for v in variables]
-        options = {"lr": self.settings.learning_rate}
+        rate, momentum = self.settings.learning_rate, self.settings.momentum
         if self.settings.optimizer == "sgd":
-            self._optimizer = torch.optim.SGD(
-                self._variables, momentum=self.settings.momentum, **options
-            )
+            self._optimizer = torch.optim.SGD(self._variables, lr=rate, momentum=momentum)
         else:
-            betas = (self.settings.momentum, 0.999)
             # Gradients shrink with the picture's area: with a larger eps the step would, too.
             self._optimizer = torch.optim.Adam(
-                self._variables, betas=betas, eps=ADAM_EPS, **options
+                self._variables, lr=rate, betas=(momentum, 0.999), eps=ADAM_EPS
             )
 
     def result(self, status: Status) -> MapResult:

@@ -11,7 +11,7 @@ PACK = Path(__file__).resolve().parents[1]
 FOUNDATION = {"state_file", "weights"}
 BOTTOM = {"edict", "iqa_priors", "fidelity"}
 ENGINE = {*FOUNDATION, *BOTTOM, "map_estimation", "comparison"}
-COMMAND_LINE = {file.stem for file in PACK.glob("*.py")} - FOUNDATION - {"__init__"}
+COMMAND_LINE = {"__main__", "command_line"}
 ALLOWED = {
     **{name: set() for name in FOUNDATION},
     **{name: FOUNDATION for name in BOTTOM},

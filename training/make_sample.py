@@ -1,6 +1,6 @@
 """Make the sample photograph of the quick start: a degraded 384 px crop of a Kodak photograph.
 
-    python -m training.make_sample KODAK.png LEFT TOP OUT.png
+python -m training.make_sample KODAK.png LEFT TOP OUT.png
 """
 
 import sys

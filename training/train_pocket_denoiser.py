@@ -18,7 +18,7 @@ import torch
 from latent_map.edict.backbones.pocket_network import build_network
 from latent_map.edict.haar import haar
 from latent_map.edict.schedule import scaled_linear_alphas
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from training.degradations import randomly_degrade
@@ -95,7 +95,15 @@ def save(path: Path, state: dict) -> None:
     path.with_suffix(".tmp").replace(path)
 
 
-def train(photos: Path, out: Path, minutes: float, batch: int, size: int, device: str) -> None:
+def train(
+    photos: Path,
+    out: Path,
+    minutes: float,
+    batch: int,
+    size: int,
+    device: str,
+    initial: Path | None,
+) -> None:
     """Train for `minutes` of training time in all, resuming from `out` where it was left."""
     out.mkdir(parents=True, exist_ok=True)
     checkpoint = out / "checkpoint.pt"
@@ -114,6 +122,9 @@ def train(photos: Path, out: Path, minutes: float, batch: int, size: int, device
         averaged.load_state_dict(state["averaged"])
         optimizer.load_state_dict(state["optimizer"])
         scales, step, trained = state["scales"], state["step"], state["seconds"]
+    elif initial is not None:
+        scales = load_exported(initial, network)
+        averaged.module.load_state_dict(network.state_dict())
     else:
         scales = {k: v.to(device) for k, v in measure_scales(loader, 40).items()}
     alphas = scaled_linear_alphas().float().to(device)
@@ -146,6 +157,17 @@ def train(photos: Path, out: Path, minutes: float, batch: int, size: int, device
             return
 
 
+def load_exported(path: Path, network) -> dict[str, Tensor]:
+    """Put exported weights into the network; returns their constants."""
+    tensors = load_file(path)
+    weights = {
+        k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")
+    }
+    network.load_state_dict({k: v.float() for k, v in weights.items()})
+    device = next(network.parameters()).device
+    return {k: v.to(device) for k, v in tensors.items() if not k.startswith("network.")}
+
+
 def export(path: Path, network, scales: dict[str, Tensor], crops: int) -> None:
     """Write the averaged weights in half precision; the scales stay float32."""
     tensors = {f"network.{k}": v.half().cpu() for k, v in network.state_dict().items()}
@@ -160,10 +182,11 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=180)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--size", type=int, default=128, help="crop size in pixels")
+    parser.add_argument("--initial", type=Path, help="exported weights to start from")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    train(options.photos, options.out, options.minutes, options.batch, options.size, options.device)
+    train(**vars(options))
 
 
 if __name__ == "__main__":

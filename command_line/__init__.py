@@ -1,0 +1,1 @@
+"""The command line's commands: checks before any work, the work, and what goes wrong."""

@@ -1,0 +1,61 @@
+"""Record what a real ComfyUI says of the pack's nodes, as tests/data/object_info.json.
+
+    COMFYUI_PATH=~/ComfyUI python tests/comfyui/record_schemas.py
+
+`excerpt` keeps what a workflow depends on and what every core version words alike.
+"""
+
+import json
+from typing import Any
+
+CORE_NODES = ("LoadImage", "SaveImage", "PreviewImage", "PreviewAny")  # of the shipped workflows
+FIELDS = ("display_name", "description", "category", "output_node", "output", "output_name")
+
+
+def excerpt(nodes: dict[str, Any]) -> dict[str, Any]:
+    """The pack's nodes: inputs by group with type and options, outputs, texts."""
+    ours = {name: node for name, node in sorted(nodes.items()) if name.startswith("DLM_")}
+    return {name: _node(node) for name, node in ours.items()}
+
+
+def core_inputs(nodes: dict[str, Any]) -> dict[str, Any]:
+    """Of core's nodes only the names and types of inputs (their options name local files)."""
+    return {
+        name: {
+            "inputs": {k: _type(v) for k, v in _flat(nodes[name])["required"].items()},
+            "output": nodes[name]["output"],
+        }
+        for name in CORE_NODES
+    }
+
+
+def _node(node: dict[str, Any]) -> dict[str, Any]:
+    inputs = {
+        group: [[name, _type(spec), _options(spec)] for name, spec in members.items()]
+        for group, members in _flat(node).items()
+    }
+    return {"inputs": inputs, **{f: node[f] for f in FIELDS}, "tooltips": node["output_tooltips"]}
+
+
+def _flat(node: dict[str, Any]) -> dict[str, Any]:
+    return {group: node["input"].get(group, {}) for group in ("required", "optional")}
+
+
+def _type(spec: list[Any]) -> str:
+    return "COMBO" if isinstance(spec[0], list) else spec[0]  # older cores list the options there
+
+
+def _options(spec: list[Any]) -> dict[str, Any]:
+    options = {name: value for name, value in spec[1].items() if name != "multiselect"}
+    return options | ({"options": spec[0]} if isinstance(spec[0], list) else {})
+
+
+if __name__ == "__main__":
+    from server import REPOSITORY, comfy_server
+
+    with comfy_server() as server:
+        nodes = server.object_info()
+        version = server.request("/system_stats")["system"]["comfyui_version"]
+    golden = {"comfyui": version, "nodes": excerpt(nodes), "core": core_inputs(nodes)}
+    path = REPOSITORY / "tests" / "data" / "object_info.json"
+    path.write_text(json.dumps(golden, indent=1) + "\n")

@@ -1,0 +1,347 @@
+"""The pack in a real ComfyUI server, driven as users do: over HTTP and on the canvas.
+
+COMFYUI_PATH names the checkout (default ~/ComfyUI); see tests/comfyui/README.md.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from .comfyui.record_schemas import excerpt
+from .comfyui.server import REPOSITORY, ComfyError, Interrupted, comfy_server
+
+COMFYUI = Path(os.environ.get("COMFYUI_PATH", "~/ComfyUI")).expanduser()
+if not (COMFYUI / "main.py").is_file():
+    pytest.skip(
+        f"ComfyUI: NOT RUN (no ComfyUI in {COMFYUI}: set COMFYUI_PATH to a checkout)",
+        allow_module_level=True,
+    )
+PYTHON = os.environ.get("COMFYUI_PYTHON", sys.executable)
+REQUIREMENTS = "import aiohttp, av, comfyui_frontend_package, kornia, torchsde"
+if subprocess.run([PYTHON, "-c", REQUIREMENTS], capture_output=True, check=False).returncode:
+    pytest.skip(
+        f"ComfyUI: NOT RUN ({Path(PYTHON).name} lacks ComfyUI's requirements: install them, or set "
+        "COMFYUI_PYTHON to a Python that has them)",
+        allow_module_level=True,
+    )
+
+HERE = REPOSITORY / "tests" / "comfyui"
+WORKFLOWS = ["post_enhance_pocket", "optimizer_pocket"]
+SAMPLE = "latent_map_sample.png"  # what the shipped workflows load
+SIDE = 64  # pixels: the whole file in a few minutes on one core
+INTERRUPT_SECONDS = 10  # one network call takes well below a second; the machine may be busy
+NODE_IDS = sorted(path.stem for path in (REPOSITORY / "web" / "docs").glob("*.md"))
+
+
+def sample_picture() -> Image.Image:
+    """docs/sample.png made small."""
+    return Image.open(REPOSITORY / "docs" / "sample.png").convert("RGB").resize((SIDE, SIDE))
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pictures")
+    sample_picture().save(folder / SAMPLE)
+    alpha = Image.linear_gradient("L").resize((SIDE, SIDE))
+    transparent = sample_picture()
+    transparent.putalpha(alpha)
+    transparent.save(folder / "transparent.png")
+    tiny = {"custom_nodes/tiny_checkpoint.py": HERE / "tiny_checkpoint.py"}
+    with comfy_server(tiny) as running:
+        for path in folder.iterdir():
+            running.upload_image(path)
+        yield running
+
+
+@pytest.fixture(scope="module")
+def nodes(server):
+    return server.object_info()
+
+
+def api_workflow(name: str) -> dict:
+    return json.loads((HERE / f"{name}.api.json").read_text())
+
+
+def node(kind: str, **inputs) -> dict:
+    return {"class_type": kind, "inputs": inputs}
+
+
+def enhancement(image: dict | None = None, **changes) -> dict:
+    """LoadImage (or `image`) -> DLM_PostEnhance -> SaveImage."""
+    options = {"preset": "fast", "iterations": 1, "lam": -1, "strength": 1, "preview_every": 1}
+    return {
+        "image": image or node("LoadImage", image=SAMPLE),
+        "enhance": node("DLM_PostEnhance", image=["image", 0], **{**options, **changes}),
+        "save": node("SaveImage", images=["enhance", 0], filename_prefix="test"),
+    }
+
+
+def pictures(server, outputs: dict, name: str) -> list[np.ndarray]:
+    return [np.array(Image.open(server.file(reference))) for reference in outputs[name]["images"]]
+
+
+def test_the_log_is_free_of_errors(server, nodes):
+    log = server.log.read_text(errors="replace")
+    assert "custom_nodes/latent-map" in log
+    for trouble in ("IMPORT FAILED", "Cannot import", "Traceback"):
+        assert trouble not in log, log
+
+
+@pytest.mark.parametrize("name", NODE_IDS)
+def test_a_node_explains_itself(server, nodes, name):
+    info = nodes[name]
+    assert info["description"]
+    for group in (info["input"].get(kind, {}) for kind in ("required", "optional")):
+        for label, (_, options) in group.items():
+            assert options["tooltip"], label
+    assert len(info["output_tooltips"]) == len(info["output"])
+    assert all(info["output_tooltips"])
+    with urllib.request.urlopen(f"{server.url}/extensions/latent-map/docs/{name}.md") as page:
+        served = page.read()
+    assert served == (REPOSITORY / "web" / "docs" / f"{name}.md").read_bytes()
+
+
+def test_every_node_has_a_help_page(nodes):
+    assert [name for name in sorted(nodes) if name.startswith("DLM_")] == NODE_IDS
+
+
+def test_the_schemas_are_the_recorded_ones(nodes):
+    recorded = json.loads((REPOSITORY / "tests" / "data" / "object_info.json").read_text())
+    assert excerpt(nodes) == recorded["nodes"]
+
+
+@pytest.mark.parametrize("name", WORKFLOWS)
+def test_a_shipped_workflow_is_offered_as_a_template(server, name):
+    assert name in server.request("/workflow_templates")["latent-map"]
+    served = server.request(f"/api/workflow_templates/latent-map/{name}.json")
+    assert served == json.loads((REPOSITORY / "workflows" / f"{name}.json").read_text())
+
+
+@pytest.mark.parametrize("name", WORKFLOWS)
+def test_a_shipped_workflow_runs_through_prompt(server, name):
+    prompt, seen = api_workflow(name), []
+    for item in prompt.values():
+        if "iterations" in item["inputs"]:
+            item["inputs"]["iterations"] = 2  # the canvas takes all of them
+    outputs = server.run_prompt(prompt, lambda kind, _: seen.append(kind))
+    save = next(key for key, item in prompt.items() if item["class_type"] == "SaveImage")
+    (picture,) = pictures(server, outputs, save)
+    assert picture.shape == (SIDE, SIDE, 3)
+    assert picture.std() > 0
+    assert "preview" in seen  # the picture was shown while it grew
+
+
+@pytest.mark.parametrize("name", WORKFLOWS)
+def test_a_shipped_workflow_runs_on_the_canvas(server, name, tmp_path):
+    modules = os.environ.get("PLAYWRIGHT_CORE", "~/canvas/node_modules/playwright-core")
+    needed = [
+        shutil.which("node"),
+        shutil.which(os.environ.get("CHROMIUM", "/usr/bin/chromium")),
+        Path(modules).expanduser().exists(),
+    ]
+    if not all(needed):
+        pytest.skip("ComfyUI canvas: NOT RUN (node, chromium or playwright-core is missing)")
+    paths = [REPOSITORY / "workflows" / f"{name}.json", tmp_path / "canvas.png"]
+    command = ["node", HERE / "canvas.mjs", server.url, *paths]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = json.loads(done.stdout)
+    assert result["missing"] == []
+    assert result["prompt"].keys() == api_workflow(name).keys()
+    for key, expected in api_workflow(name).items():
+        sent = result["prompt"][key]["inputs"]  # the frontend may add widgets of its own
+        assert {label: sent[label] for label in expected["inputs"]} == expected["inputs"]
+
+
+def test_two_identical_runs_give_the_same_picture(server):
+    first = pictures(server, server.run_prompt(enhancement(iterations=2)), "save")
+    server.request("/free", {"free_memory": True})  # forget cached outputs
+    time.sleep(1)  # the queue's thread frees once it is idle
+    log = server.log.read_text().count("Prompt executed")
+    second = pictures(server, server.run_prompt(enhancement(iterations=2)), "save")
+    assert server.log.read_text().count("Prompt executed") == log + 1
+    np.testing.assert_array_equal(first, second)
+
+
+def test_a_repeated_run_is_cached(server):
+    server.run_prompt(enhancement())
+    cached = []
+
+    def note(kind, data):
+        if kind == "execution_cached":
+            cached.extend(data["nodes"])
+
+    server.run_prompt(enhancement(), note)
+    assert "enhance" in cached
+
+
+def test_a_batch_is_enhanced_one_by_one(server):
+    prompt = enhancement()
+    prompt["batch"] = node("RepeatImageBatch", image=["image", 0], amount=2)
+    prompt["enhance"]["inputs"]["image"] = ["batch", 0]
+    prompt["plot"] = node("PreviewImage", images=["enhance", 2])
+    outputs = server.run_prompt(prompt)
+    first, second = pictures(server, outputs, "save")
+    (alone,) = pictures(server, server.run_prompt(enhancement()), "save")
+    np.testing.assert_array_equal(first, second)
+    np.testing.assert_array_equal(first, alone)
+    assert len(outputs["plot"]["images"]) == 2
+
+
+def test_alpha_is_kept(server):
+    prompt = enhancement(node("JoinImageWithAlpha", image=["load", 0], alpha=["load", 1]))
+    prompt["load"] = node("LoadImage", image="transparent.png")
+    prompt["joined"] = node("SaveImage", images=["image", 0], filename_prefix="joined")
+    outputs = server.run_prompt(prompt)
+    (before,), (after,) = (pictures(server, outputs, name) for name in ("joined", "save"))
+    assert after.shape == (SIDE, SIDE, 4)
+    np.testing.assert_array_equal(after[..., 3], before[..., 3])
+    assert (after[..., :3] != before[..., :3]).any()
+
+
+@pytest.mark.parametrize(
+    ("prompt", "message"),
+    [
+        (enhancement(node("EmptyImage", width=5, height=5, batch_size=1, color=0)), "5x5 pixels"),
+        (
+            {
+                "image": node("LoadImage", image=SAMPLE),
+                "backbone": node("DLM_LoadBackbone", name="pocket"),
+                "invert": node(
+                    "DLM_EdictInvert",
+                    backbone=["backbone", 0],
+                    image=["image", 0],
+                    steps=6,
+                    mixing=0.3,
+                    strength=1,
+                    spacing="trailing",
+                    order="fixed",
+                ),
+                "picture": node("DLM_EdictReconstruct", latents=["invert", 0]),
+                "save": node("SaveImage", images=["picture", 0], filename_prefix="test"),
+            },
+            "0.3",
+        ),
+    ],
+    ids=["small picture", "mixing"],
+)
+def test_a_bad_input_gets_a_clear_message(server, prompt, message):
+    with pytest.raises(ComfyError) as caught:
+        server.run_prompt(prompt)
+    detail = caught.value.detail
+    assert detail["exception_type"] == "ValueError"
+    assert message in detail["exception_message"]
+
+
+def test_a_value_out_of_range_is_refused_at_once(server):
+    with pytest.raises(ComfyError) as caught:
+        server.run_prompt(enhancement(strength=2))
+    (error,) = caught.value.detail["node_errors"]["enhance"]["errors"]
+    assert error["type"] == "value_bigger_than_max"
+
+
+def interrupt_a_long_run(server) -> float:
+    """Interrupt after the second preview; the seconds until the server says so."""
+    asked, previews = [], []
+
+    def stop(kind, data):
+        if kind == "preview":
+            previews.append(data)
+            if len(previews) == 2:
+                asked.append(time.monotonic())
+                server.interrupt()
+
+    with pytest.raises(Interrupted):
+        server.run_prompt(enhancement(preset="paper", iterations=200), stop)
+    return time.monotonic() - asked[0]
+
+
+def test_an_interrupt_is_answered_and_harmless(server):
+    assert interrupt_a_long_run(server) < INTERRUPT_SECONDS
+    (picture,) = pictures(server, server.run_prompt(enhancement(preset="paper")), "save")
+    assert picture.shape == (SIDE, SIDE, 3)
+
+
+def sampling(seed: int, **more) -> dict:
+    """An ordinary KSampler on a tiny native checkpoint."""
+    return {
+        "model": node("CheckpointLoaderSimple", ckpt_name="tiny.safetensors"),
+        "positive": node("TinyConditioning", seed=1),
+        "negative": node("TinyConditioning", seed=2),
+        "empty": node("EmptyLatentImage", width=SIDE, height=SIDE, batch_size=1),
+        "sample": node(
+            "KSampler",
+            model=["model", 0],
+            positive=["positive", 0],
+            negative=["negative", 0],
+            latent_image=["empty", 0],
+            seed=seed,
+            steps=4,
+            cfg=4.0,
+            sampler_name="euler",
+            scheduler="normal",
+            denoise=1.0,
+        ),
+        "latent": node("SaveLatent", samples=["sample", 0], filename_prefix="sample"),
+        **more,
+    }
+
+
+def sampled(server, seed: int) -> bytes:
+    """The KSampler's latent, as the tensors of the file; never from the cache."""
+    from safetensors.torch import load_file
+
+    server.run_prompt(sampling(seed + 1))
+    outputs = server.run_prompt(sampling(seed))
+    tensors = load_file(server.file(outputs["latent"]["latents"][0]))
+    return tensors["latent_tensor"].numpy()
+
+
+def census(server, prompt: dict, name: str, turn: int) -> dict:
+    """What of autograd is in the server's process after `prompt`'s node `name`."""
+    prompt = {**prompt, "census": node("GradientCensus", after=[name, 0], turn=turn)}
+    return json.loads(server.run_prompt(prompt)["census"]["text"][0])
+
+
+def test_the_ordinary_sampler_is_left_as_it_was(server):
+    before = sampled(server, 5)
+    assert np.isfinite(before).all()
+    assert before.std() > 0
+    clean = census(server, sampling(5), "sample", 1)
+
+    chain = {
+        **sampling(5),
+        **enhancement(node("VAEDecode", samples=["sample", 0], vae=["model", 2])),
+    }
+    chain_outputs = server.run_prompt(chain)
+    assert pictures(server, chain_outputs, "save")[0].shape == (SIDE, SIDE, 3)
+    steps = api_workflow("optimizer_pocket")
+    reconstruct = next(
+        key for key, item in steps.items() if item["class_type"] == "DLM_EdictReconstruct"
+    )
+    used = census(server, {**sampling(5), **steps}, reconstruct, 2)
+    np.testing.assert_array_equal(sampled(server, 5), before)
+
+    interrupt_a_long_run(server)
+    stopped = census(server, {**sampling(5), **steps}, reconstruct, 3)
+    np.testing.assert_array_equal(sampled(server, 5), before)
+
+    assert used["parameters"] > clean["parameters"]  # our networks are among the counted
+    for name in set(clean) - {"parameters"}:
+        assert used[name] == stopped[name] == clean[name], name
+
+
+def test_the_log_still_tells_only_of_the_bad_inputs(server):
+    """Runs last: each traceback in the log is one of the ValueErrors asked for above."""
+    log = server.log.read_text(errors="replace")
+    asked = log.count("ValueError: ")
+    assert log.count("Traceback (most recent call last)") == asked, log[-3000:]

@@ -1,0 +1,198 @@
+"""Node schemas and shipped workflows against what a real ComfyUI said of them.
+
+Runs without ComfyUI: `simulated_comfyui` is a fake of the few names of comfy_api the nodes use,
+good for reading schemas and nothing else. The real core is exercised in test_comfyui.py.
+"""
+
+import importlib
+import inspect
+import json
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+GOLDEN = json.loads((Path(__file__).parent / "data" / "object_info.json").read_text())
+NODES, CORE = GOLDEN["nodes"], GOLDEN["core"]
+WORKFLOWS = ["post_enhance_pocket", "optimizer_pocket"]
+EXTRA_WIDGETS = {"LoadImage": {"upload": "image"}}  # the frontend's upload button
+NUMBER = {"default", "min", "max", "step", "round"}
+ALLOWED = {"INT": NUMBER - {"round"}, "FLOAT": NUMBER, "COMBO": {"options", "default"}}
+
+
+def simulated_socket(kind: str) -> SimpleNamespace:
+    """A fake of comfy_api's io.<Type>: what was asked for, nothing checked but the keywords."""
+
+    def new_input(name, optional=False, tooltip=None, **options):
+        unknown = set(options) - ALLOWED.get(kind, set())
+        assert not unknown, f"{name}: the real {kind} takes no {unknown}"
+        return SimpleNamespace(
+            optional=optional, entry=[name, kind, {"tooltip": tooltip, **options}]
+        )
+
+    def new_output(id=None, display_name=None, tooltip=None):
+        return SimpleNamespace(id=id, kind=kind, name=display_name or id, tooltip=tooltip)
+
+    return SimpleNamespace(Input=new_input, Output=new_output)
+
+
+def simulated_schema(**fields) -> SimpleNamespace:
+    """A fake of comfy_api's io.Schema, with the one check that the oldest core makes."""
+    ids = [item.entry[0] for item in fields["inputs"]]
+    ids += [item.id for item in fields["outputs"] if item.id]
+    assert len(ids) == len(set(ids)), f"v0.3.64 wants ids unique over inputs and outputs: {ids}"
+    return SimpleNamespace(**{"is_output_node": False, **fields})
+
+
+@pytest.fixture(scope="module")
+def simulated_comfyui():
+    """The nodes package, imported over a fake ComfyUI."""
+    latest = ModuleType("comfy_api.latest")
+    kinds = {"Int": "INT", "Float": "FLOAT", "Combo": "COMBO", "Image": "IMAGE", "String": "STRING"}
+    latest.io = SimpleNamespace(
+        ComfyNode=object,
+        Schema=simulated_schema,
+        NodeOutput=None,
+        Custom=simulated_socket,
+        **{name: simulated_socket(kind) for name, kind in kinds.items()},
+    )
+    latest.ui, latest.ComfyExtension = SimpleNamespace(), object
+    fakes = {"comfy_api.latest": latest}
+    for name in ("comfy_api", "comfy", "comfy.model_management", "comfy.utils"):
+        fakes[name] = ModuleType(name)
+    fakes["comfy"].model_management = fakes["comfy.model_management"]
+    fakes["comfy"].utils = fakes["comfy.utils"]
+    with pytest.MonkeyPatch.context() as patch:
+        for name, fake in fakes.items():
+            patch.setitem(sys.modules, name, fake)
+        yield importlib.import_module("latent_map.nodes")
+        for name in [name for name in sys.modules if name.startswith("latent_map.nodes")]:
+            del sys.modules[name]
+
+
+def described(schema: SimpleNamespace) -> dict:
+    """A schema in the golden file's words."""
+    inputs = {
+        group: [item.entry for item in schema.inputs if item.optional == (group == "optional")]
+        for group in ("required", "optional")
+    }
+    return {
+        "inputs": inputs,
+        "display_name": schema.display_name,
+        "description": schema.description,
+        "category": schema.category,
+        "output_node": schema.is_output_node,
+        "output": [item.kind for item in schema.outputs],
+        "output_name": [item.name for item in schema.outputs],
+        "tooltips": [item.tooltip for item in schema.outputs],
+    }
+
+
+def test_the_schemas_are_those_a_real_comfyui_reported(simulated_comfyui):
+    schemas = [node.define_schema() for node in simulated_comfyui.NODES]
+    found = {schema.node_id: described(schema) for schema in schemas}
+    assert sorted(found) == sorted(NODES)
+    for name, schema in found.items():
+        assert schema == NODES[name], name
+
+
+def test_every_execute_takes_exactly_the_inputs(simulated_comfyui):
+    for node in simulated_comfyui.NODES:
+        schema = node.define_schema()
+        code = inspect.unwrap(node.execute.__func__).__code__
+        named = set(code.co_varnames[1 : code.co_argcount])
+        takes_any = bool(code.co_flags & 0x08)  # **options
+        inputs = {item.entry[0] for item in schema.inputs}
+        assert named == inputs or (takes_any and named < inputs), schema.node_id
+
+
+@pytest.mark.parametrize("name", sorted(NODES))
+def test_a_node_is_explained(name):
+    node = NODES[name]
+    tooltips = [options["tooltip"] for group in node["inputs"].values() for *_, options in group]
+    assert all([node["description"], *tooltips, *node["tooltips"]])
+    assert len(node["tooltips"]) == len(node["output"])
+    assert (REPOSITORY / "web" / "docs" / f"{name}.md").read_text().startswith("# ")
+
+
+def inputs_of(kind: str) -> dict[str, str]:
+    """Input names and types, in order."""
+    if kind in CORE:
+        return CORE[kind]["inputs"]
+    groups = NODES[kind]["inputs"].values()
+    return {name: type_ for group in groups for name, type_, _ in group}
+
+
+def options_of(kind: str) -> dict[str, dict]:
+    """Options of the pack's inputs; none are known of core's."""
+    groups = NODES[kind]["inputs"].values() if kind in NODES else []
+    return {name: options for group in groups for name, _, options in group}
+
+
+def check_value(kind: str, name: str, value) -> None:
+    options = options_of(kind).get(name, {})
+    assert "options" not in options or value in options["options"], (kind, name, value)
+    assert options.get("min", value) <= value <= options.get("max", value), (kind, name, value)
+
+
+def is_widget(type_: str) -> bool:
+    return type_ in ("INT", "FLOAT", "STRING", "COMBO", "BOOLEAN")
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS)
+def test_an_api_workflow_fits_the_schemas(workflow):
+    prompt = json.loads((REPOSITORY / "tests" / "comfyui" / f"{workflow}.api.json").read_text())
+    for node in prompt.values():
+        kind, known = node["class_type"], inputs_of(node["class_type"])
+        assert set(node["inputs"]) <= set(known)
+        optional = (
+            {entry[0] for entry in NODES[kind]["inputs"]["optional"]} if kind in NODES else set()
+        )
+        assert set(known) - optional <= set(node["inputs"])
+        for name, value in node["inputs"].items():
+            if not isinstance(value, list):
+                assert is_widget(known[name])
+                check_value(kind, name, value)
+                continue
+            source = prompt[value[0]]["class_type"]
+            outputs = (CORE[source] if source in CORE else NODES[source])["output"]
+            assert known[name] in (outputs[value[1]], "*")
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS)
+def test_a_canvas_workflow_fits_the_schemas(workflow):
+    graph = json.loads((REPOSITORY / "workflows" / f"{workflow}.json").read_text())
+    api = json.loads((REPOSITORY / "tests" / "comfyui" / f"{workflow}.api.json").read_text())
+    nodes = {node["id"]: node for node in graph["nodes"]}
+    for node in nodes.values():
+        if node["type"] == "Note":
+            continue
+        known = inputs_of(node["type"]) | dict.fromkeys(EXTRA_WIDGETS.get(node["type"], {}), "")
+        assert {slot["name"] for slot in node["inputs"]} <= set(known)
+        widgets = [name for name, type_ in inputs_of(node["type"]).items() if is_widget(type_)]
+        values = node.get("widgets_values", [])
+        if node["type"] in {*NODES, "SaveImage"}:
+            assert len(values) == len(widgets)
+            sent = api[str(node["id"])]["inputs"]
+            assert dict(zip(widgets, values, strict=True)) == {name: sent[name] for name in widgets}
+    for _, source, output, target, slot, type_ in graph["links"]:
+        assert nodes[source]["outputs"][output]["type"] == type_
+        assert nodes[target]["inputs"][slot]["type"] in (type_, "*")
+        sent = api[str(target)]["inputs"][nodes[target]["inputs"][slot]["name"]]
+        assert sent == [str(source), output]
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS)
+def test_a_canvas_workflow_is_laid_out_without_overlap(workflow):
+    graph = json.loads((REPOSITORY / "workflows" / f"{workflow}.json").read_text())
+    title = 30
+    boxes = [
+        (x, y - title, x + width, y + height)
+        for (x, y), (width, height) in ((node["pos"], node["size"]) for node in graph["nodes"])
+    ]
+    for i, (left, top, right, bottom) in enumerate(boxes):
+        for left2, top2, right2, bottom2 in boxes[:i]:
+            apart = left >= right2 or left2 >= right or top >= bottom2 or top2 >= bottom
+            assert apart
