@@ -100,7 +100,8 @@ def activation_bytes(denoiser: Denoiser, step: Step, latent: Tensor) -> int:
         if not isinstance(tensor, torch.nn.Parameter):
             storage = tensor.untyped_storage()
             sizes[storage.data_ptr()] = storage.nbytes()
-        return tensor
+        # An output that its own graph holds would be a cycle that nothing frees.
+        return tensor.detach()
 
     with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
         _call_with_graph(denoiser, step, latent)

@@ -1,9 +1,12 @@
+import gc
+import weakref
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from latent_map.edict.schedule import Schedule, Step, scaled_linear_alphas, vp_schedule
-from latent_map.edict.tape import Tape
+from latent_map.edict.tape import Tape, activation_bytes
 from latent_map.edict.transform import (
     Bijection,
     LatentPair,
@@ -274,3 +277,17 @@ def test_a_network_without_gradient_is_named():
 def test_paper_mixing_is_edicts_at_fifty_steps():
     assert paper_mixing(50) == pytest.approx(0.93)
     assert paper_mixing(20) == pytest.approx(0.8341, abs=5e-5)  # as printed in EDICT's terms
+
+
+def test_measuring_activations_leaves_no_graph_behind():
+    outputs = []
+
+    def denoiser(latent, label):
+        output = latent.sigmoid()  # sigmoid's graph holds its own output
+        outputs.append(weakref.ref(output))
+        return output
+
+    activation_bytes(denoiser, Step(1.0, 1.0, 0), torch.zeros(1, 1, 2, 2))
+    gc.collect()
+    assert outputs
+    assert outputs[0]() is None
