@@ -8,10 +8,11 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from ..weights import load_module, read_tensors
+
+WHAT = "pocket prior"
 WEIGHTS = Path(__file__).with_name("pocket_prior.safetensors")
 CHANNELS = (32, 48, 96, 112)  # at 1/2, 1/4, 1/8 and 1/16 of the picture's resolution
 SMALLEST = 32  # pixels: two positions at 1/16
@@ -74,31 +75,21 @@ def build_network() -> PocketPrior:
     return network
 
 
-def _read_weights() -> dict[str, Tensor]:
-    if not WEIGHTS.is_file():
-        raise RuntimeError(
-            f"the weights file {WEIGHTS} is missing: reinstall latent-map, or train it with "
-            "`python -m training.train_pocket_prior` and copy prior.safetensors there"
-        )
-    try:
-        return load_file(WEIGHTS)
-    except SafetensorError as error:
-        raise RuntimeError(
-            f"the weights file {WEIGHTS} is damaged ({error}): reinstall latent-map"
-        ) from error
-
-
 def load_pocket_calibration() -> tuple[float, float]:
     """Read the pocket prior's logistic constants, Eq. (21).
 
     Returns: (xi3, xi4), the score that becomes 0.5 and the logistic's scale, in units of the score.
-    Raises: RuntimeError if the weights file is missing or damaged.
+    Raises: ValueError if the weights file is missing or damaged.
     Source: Zhang et al., arXiv 2403.06406, Eq. (21).
     """
-    tensors = _read_weights()
+    tensors = _weights()
     if not {"xi3", "xi4"} <= tensors.keys():
-        raise RuntimeError(f"the weights file {WEIGHTS} lacks xi3 or xi4: reinstall latent-map")
+        raise ValueError(f"{WEIGHTS} lacks xi3 or xi4: restore the file")
     return float(tensors["xi3"]), float(tensors["xi4"])
+
+
+def _weights() -> dict[str, Tensor]:
+    return read_tensors(WEIGHTS, WHAT)
 
 
 def load_pocket(device: torch.device | str = "cpu") -> Callable[[Tensor], Tensor]:
@@ -109,20 +100,9 @@ def load_pocket(device: torch.device | str = "cpu") -> Callable[[Tensor], Tensor
     Returns: q(image), differentiable: RGB in [0, 1], shape (B, 3, H, W), H and W at least 32, any
         floating dtype (computed in float32) -> raw score (B,) in the same dtype, higher is better.
         It raises ValueError for any other shape.
-    Raises: RuntimeError if the weights file is missing or damaged.
+    Raises: ValueError if the weights file is missing or damaged.
     """
-    tensors = _read_weights()
-    weights = {
-        k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")
-    }
-    network = PocketPrior()
-    try:
-        network.load_state_dict({k: v.float() for k, v in weights.items()})
-    except RuntimeError as error:
-        raise RuntimeError(
-            f"the weights file {WEIGHTS} does not fit this version's network: reinstall latent-map"
-        ) from error
-    network.to(device).eval().requires_grad_(False)
+    network = load_module(PocketPrior(), _weights(), "network.", WEIGHTS).to(device)
 
     def score(image: Tensor) -> Tensor:
         if image.ndim != 4 or image.shape[1] != 3 or min(image.shape[-2:]) < SMALLEST:

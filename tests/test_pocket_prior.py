@@ -124,7 +124,7 @@ def test_a_picture_of_another_shape_or_too_small_is_refused(metric, shape):
 @pytest.mark.parametrize("load", [load_pocket, load_pocket_calibration])
 def test_a_missing_weights_file_is_named(monkeypatch, tmp_path, load):
     monkeypatch.setattr(pocket, "WEIGHTS", tmp_path / "gone.safetensors")
-    with pytest.raises(RuntimeError, match=r"gone\.safetensors is missing: reinstall"):
+    with pytest.raises(ValueError, match=r"gone\.safetensors: restore"):
         load()
 
 
@@ -133,7 +133,7 @@ def test_a_damaged_weights_file_is_named(monkeypatch, tmp_path, load):
     damaged = tmp_path / "damaged.safetensors"
     damaged.write_bytes(pocket.WEIGHTS.read_bytes()[:5000])
     monkeypatch.setattr(pocket, "WEIGHTS", damaged)
-    with pytest.raises(RuntimeError, match=r"damaged\.safetensors is damaged .*: reinstall"):
+    with pytest.raises(ValueError, match=r"damaged\.safetensors is damaged .*: restore"):
         load()
 
 
@@ -143,7 +143,7 @@ def test_weights_of_another_network_are_refused(monkeypatch, tmp_path):
     other = tmp_path / "other.safetensors"
     save_file({"network.x": torch.zeros(3)}, other)
     monkeypatch.setattr(pocket, "WEIGHTS", other)
-    with pytest.raises(RuntimeError, match=r"other\.safetensors does not fit"):
+    with pytest.raises(ValueError, match=r"other\.safetensors does not fit"):
         load_pocket()
-    with pytest.raises(RuntimeError, match=r"other\.safetensors lacks xi3"):
+    with pytest.raises(ValueError, match=r"other\.safetensors lacks xi3"):
         load_pocket_calibration()
