@@ -189,6 +189,7 @@ def main() -> None:
     torch.set_num_threads(1)
     figures = measure(options.photos, options.size, options.count, options.climbs)
     if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps(figures, indent=1) + "\n")
     sys.stdout.write(markdown(figures) + "\n")
 
