@@ -47,8 +47,8 @@ class PostEnhance(io.ComfyNode):
                     "preset",
                     options=list(PRESETS),
                     default=DEFAULT_PRESET,
-                    tooltip="fast: few steps, Adam. paper: as published, about 25 times "
-                    "slower. pixel_*, no_fidelity: baselines for comparison.",
+                    tooltip="fast: few steps, Adam. paper: as published, 17 times "
+                    "as many network calls. pixel_*, no_fidelity: baselines for comparison.",
                 ),
                 io.Int.Input(
                     "iterations",
