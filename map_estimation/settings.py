@@ -74,7 +74,7 @@ class MapSettings:
 
 
 PRESETS = {
-    # Few steps and Adam, chosen on the pocket backbone by full-reference measures (benchmarks/).
+    # Few steps and Adam; chosen on a handful of pictures with the pocket backbone, provisional.
     "fast": MapSettings(
         InversionOptions(steps=4, mixing=0.93),
         iterations=10,
