@@ -3,7 +3,7 @@
 import argparse
 import logging
 import sys
-from importlib import metadata
+from importlib import import_module, metadata
 from pathlib import Path
 from typing import NoReturn
 
@@ -22,9 +22,8 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(format="latent-map: %(message)s")
     logging.getLogger(__package__).setLevel(logging.INFO)
     try:
-        from .command_line import commands
-
-        return getattr(commands, options.command)(options)
+        module = import_module(f".command_line.{options.module}", __package__)
+        return getattr(module, options.command.replace("-", "_"))(options)
     except KeyboardInterrupt:
         print("latent-map: stopped", file=sys.stderr)
         return INTERRUPTED
@@ -57,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     reconstruct.add_argument("input", type=Path, help="state file")
     reconstruct.add_argument("-o", "--output", type=Path, required=True)
     for command in commands.choices.values():
+        command.set_defaults(module=command.get_default("module") or "commands")
         command.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps")
     return parser
 
