@@ -2,14 +2,31 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Protocol
 
+import torch
 from torch import Tensor
 
 from .logistic import Logistic
 
 Metric = Callable[[Tensor], Tensor]
+
+
+class Scorer(NamedTuple):
+    """The ways to score pictures with one set of weights.
+
+    Attributes:
+        official: the published rule, pictures (B, 3, H, W) in [0, 1] to raw scores (B,).
+        covering: the same network so that each pixel of the picture weighs the same; None where
+            the published rule has no crops.
+        local: pictures to raw local scores (B, rows, columns), spread evenly over the picture;
+            None where the metric has none.
+    """
+
+    official: Metric
+    covering: Metric | None = None
+    local: Metric | None = None
 
 
 class Prior(Protocol):
@@ -35,23 +52,41 @@ class QualityPrior:
 
     Attributes:
         name: the metric's name.
-        metric: pictures (B, 3, H, W) in [0, 1] to raw scores (B,).
+        metric: pictures (B, 3, H, W) in [0, 1] to raw scores (B,); its gradient is what counts.
         logistic: the calibration, Eq. (21).
         min_side: smallest side in pixels that the metric takes.
+        official: the published rule where `metric` covers the picture by another one.
+        local: raw local scores (B, rows, columns), or None.
+        no_gradient: why the metric can score but not be climbed; empty if it can.
     """
 
     name: str
     metric: Metric
     logistic: Logistic
     min_side: int = 1
+    official: Metric | None = None
+    local: Metric | None = None
+    no_gradient: str = ""
 
     def __call__(self, image: Tensor) -> Tensor:
-        """Quality in [0, 1], shape (B,)."""
+        """Quality in [0, 1], shape (B,).
+
+        Raises: ValueError if a gradient is wanted of a metric that has none.
+        """
+        if self.no_gradient and torch.is_grad_enabled() and image.requires_grad:
+            raise ValueError(
+                f"{self.name!r} can score pictures but not improve them: {self.no_gradient}; "
+                "choose another prior"
+            )
         return self.logistic(self.metric(image))
 
     def scores(self, image: Tensor) -> dict[str, Tensor]:
-        """The raw score, {name: (B,)}."""
-        return {self.name: self.metric(image)}
+        """The raw score by the published rule, {name: (B,)}."""
+        return {self.name: (self.official or self.metric)(image)}
+
+    def as_published(self) -> "QualityPrior":
+        """The same prior with its quality from the published rule as well."""
+        return replace(self, metric=self.official or self.metric)
 
 
 @dataclass(frozen=True)
@@ -94,3 +129,19 @@ class CombinedPrior:
     def scores(self, image: Tensor) -> dict[str, Tensor]:
         """Raw scores of all priors, {name: (B,)}."""
         return {name: s for prior in self.priors for name, s in prior.scores(image).items()}
+
+    def as_published(self) -> "CombinedPrior":
+        """The same combination with the published rules."""
+        return replace(self, priors=tuple(as_published(prior) for prior in self.priors))
+
+    @property
+    def no_gradient(self) -> str:
+        """Why one of the priors cannot be climbed; empty if all can."""
+        reasons = (getattr(prior, "no_gradient", "") for prior in self.priors)
+        return next((reason for reason in reasons if reason), "")
+
+
+def as_published(prior: Prior) -> Prior:
+    """The prior as its authors would score, where it knows a difference."""
+    method = getattr(prior, "as_published", None)
+    return method() if method else prior
