@@ -55,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     reconstruct = commands.add_parser("reconstruct", help="noise to picture")
     reconstruct.add_argument("input", type=Path, help="state file")
     reconstruct.add_argument("-o", "--output", type=Path, required=True)
+    _add_calibrate(commands.add_parser("calibrate", help="fit a prior's logistic, Eq. (21)"))
     for command in commands.choices.values():
         command.set_defaults(module=command.get_default("module") or "commands")
         command.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps")
@@ -75,6 +76,22 @@ def _add_enhance(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--report", type=Path, help="JSON file")
     parser.add_argument("--sheet", type=Path, help="before/after picture (one input)")
     parser.add_argument("--state", type=Path, help="keep and resume an interrupted run (one input)")
+
+
+def _add_calibrate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--prior", required=True, help="name of the prior")
+    data = parser.add_mutually_exclusive_group(required=True)
+    data.add_argument("--scores", type=Path, help="CSV file with the columns score and mos")
+    data.add_argument("--folder", type=Path, help="photographs: median and spread, no opinions")
+    parser.add_argument(
+        "--scale",
+        type=float,
+        nargs=2,
+        metavar=("WORST", "BEST"),
+        help="ends of the opinions' scale (100 0 for DMOS); default: the extremes found",
+    )
+    parser.add_argument("-o", "--output", type=Path, required=True, help="JSON file")
+    parser.set_defaults(module="calibrate")
 
 
 def _version() -> str:
