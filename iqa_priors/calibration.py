@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ..state_file import write_atomically
+from .correlation import plcc, srcc
 
 FEWEST = 5  # scores: two constants, and something left to judge them by
 # Width of the logistic whose standard deviation is 1.
@@ -67,18 +68,17 @@ def calibrate_to_opinions(
         fitting a logistic. Soft-L1 loss: scipy.optimize.least_squares.
     """
     from scipy.optimize import least_squares
-    from scipy.stats import pearsonr, spearmanr
 
     x, y = _checked(scores, "scores"), _checked(opinions, "opinions")
     if len(x) != len(y):
         raise ValueError(f"{len(x)} scores and {len(y)} opinions: give one opinion per score")
     y = _normalised(y, limits)
     better = -1.0 if lower_better else 1.0
-    srcc = float(spearmanr(better * x, y).statistic)
-    if srcc <= 0:
+    ranks = srcc(better * x, y)
+    if ranks <= 0:
         direction = "lower is better" if lower_better else "higher is better"
         raise ValueError(
-            f"the scores do not follow the opinions (SRCC {srcc:.3f} where {prior!r} says "
+            f"the scores do not follow the opinions (SRCC {ranks:.3f} where {prior!r} says "
             f"{direction}): check the columns; for difference scores (DMOS) turn the scale round"
         )
 
@@ -95,9 +95,9 @@ def calibrate_to_opinions(
             "hardly follow the opinions; check the columns or give more scores"
         )
     errors = residuals(found.x)
-    plcc = float(pearsonr(errors + y, y).statistic)
     rmse = float(np.sqrt((errors**2).mean()))
-    return Calibration(prior, xi3, xi4, lower_better, len(x), plcc, srcc, rmse, source)
+    linear = plcc(errors + y, y)
+    return Calibration(prior, xi3, xi4, lower_better, len(x), linear, ranks, rmse, source)
 
 
 def calibrate_to_scores(

@@ -13,6 +13,7 @@ from latent_map.iqa_priors.calibration import (
     read_scores,
     save_calibration,
 )
+from latent_map.iqa_priors.correlation import plcc, srcc
 from PIL import Image
 
 EXACT = 1e-4  # relative: the optimiser's own stopping tolerance on noise-free data
@@ -21,6 +22,17 @@ EXACT = 1e-4  # relative: the optimiser's own stopping tolerance on noise-free d
 def opinions_of(scores, xi3, xi4, lower_better=False):
     sign = -1 if lower_better else 1
     return 1 / (1 + np.exp(-sign * (scores - xi3) / xi4))
+
+
+def test_correlations_are_scipys_ties_included():
+    from scipy.stats import pearsonr, spearmanr
+
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 6, 40), rng.normal(size=40)
+    assert plcc(x, y) == pytest.approx(pearsonr(x, y)[0])
+    assert srcc(x, y) == pytest.approx(spearmanr(x, y)[0])
+    assert srcc([1, 2, 3], [10, 100, 1000]) == pytest.approx(1)
+    assert math.isnan(srcc([1, 1, 1], [1, 2, 3]))
 
 
 def some_scores(n=200, centre=55.0, spread=12.0, seed=0):
