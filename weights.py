@@ -140,7 +140,8 @@ def _find_in_pickle(path: Path, what: str) -> dict[str, Stored]:
     except (RuntimeError, OSError, ValueError, EOFError, KeyError) as error:
         text = " ".join(str(error).split())[:120]
         raise ValueError(f"{path} is damaged or no {what} ({text}): fetch it again") from error
-    content = content.get("state_dict", content) if isinstance(content, dict) else {}
+    for wrapper in ("state_dict", "params", "model_state_dict"):  # as trainers save them
+        content = content.get(wrapper, content) if isinstance(content, dict) else {}
     found = {name: value for name, value in content.items() if isinstance(value, Tensor)}
 
     def reader(value: Tensor) -> Callable[[], Tensor]:
