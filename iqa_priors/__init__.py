@@ -1,6 +1,7 @@
 """q(x): no-reference image quality models as priors."""
 
-from .catalog import PRIORS, PriorRow, load_prior, missing_files
+from .catalog import PRIORS, PriorRow
+from .loading import load_prior, missing_files
 from .logistic import Logistic
 from .prior import CombinedPrior, Prior, QualityPrior, Scorer
 

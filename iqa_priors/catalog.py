@@ -1,22 +1,21 @@
-"""The priors by name: what each is, what it needs, and its provisional constants."""
+"""The priors by name: what each is, what it needs, and its provisional constants.
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+Constants of Eq. (21) without opinions: the middle and the slope of the scores that the training
+set's opinions would get, or of the usual range where that is all there is.
+"""
+
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
-from .files import PriorFile, find_file, find_files
-from .logistic import Logistic
-from .prior import QualityPrior, Scorer
+from .files import PriorFile
+from .prior import Scorer
 
 Device = str | torch.device
-Crops = Literal["cover", "official"]
 Load = Callable[[Device, tuple[Path, ...]], Scorer]
-
-PYIQA_LICENCE = "pyiqa: PolyForm Noncommercial 1.0.0"
 
 
 class PriorRow(NamedTuple):
@@ -56,7 +55,7 @@ class PriorRow(NamedTuple):
 
 
 def _from(module: str, function: str, **options: Any) -> Load:
-    """A loader in a file of this folder that is imported only when it is used."""
+    """A loader in a file of this folder, which is imported only when it is used."""
 
     def load(device: Device, paths: tuple[Path, ...]) -> Scorer:
         loader = getattr(import_module(f".{module}", __package__), function)
@@ -83,11 +82,35 @@ def _niqe(device: Device, _: tuple[Path, ...]) -> Scorer:
     return Scorer(load_niqe(device))
 
 
+def _pyiqa(
+    file: str,
+    size_mb: float,
+    network: str,
+    summary: str,
+    range: str,
+    licence: str,
+    xi3: float,
+    xi4: float,
+    min_side: int = 16,
+) -> PriorRow:
+    """A network of pyiqa with one checkpoint."""
+    return PriorRow(
+        _from("pyiqa_networks", "load_pyiqa", name=network),
+        summary,
+        range,
+        f"pyiqa: noncommercial (PolyForm); {licence}",
+        xi3,
+        xi4,
+        files=(PriorFile.of_pyiqa(file, size_mb),),
+        min_side=min_side,
+    )
+
+
 PRIORS: dict[str, PriorRow] = {
     "pocket": PriorRow(
         _pocket,
         "small network inside the pack, made to be climbed",
-        "-5..5",
+        "about -6..6",
         "Apache-2.0",
         calibrated=True,
         min_side=32,
@@ -103,95 +126,175 @@ PRIORS: dict[str, PriorRow] = {
         lower_better=True,
         min_side=96,
     ),
+    "dbcnn": _pyiqa(
+        "DBCNN_KonIQ10k-2de81c0a.pth",
+        61,
+        "dbcnn",
+        "bilinear pooling of a VGG-16 and a distortion network",
+        "0..1",
+        "DBCNN: MIT, weights unstated",
+        0.59,
+        0.08,
+    ),
+    "hyperiqa": _pyiqa(
+        "HyperIQA-resnet50-koniq10k-c96c41b1.pth",
+        110,
+        "hyperiqa",
+        "ResNet-50 that makes its own quality head per picture, on crops of 224",
+        "0..1",
+        "HyperIQA: MIT, weights unstated",
+        0.59,
+        0.08,
+    ),
+    "paq2piq": _pyiqa(
+        "P2P_RoIPoolModel-fit.10.bs.120-ca69882e.pth",
+        47,
+        "paq2piq",
+        "ResNet-18 trained on pictures and their patches; has local scores",
+        "0..100",
+        "PaQ-2-PiQ: CC-BY-NC-4.0",
+        70,
+        4,
+    ),
+    "unique": _pyiqa(
+        "UNIQUE.pt",
+        89,
+        "unique",
+        "bilinear ResNet-34 trained on six data sets by ranking",
+        "-3..3",
+        "UNIQUE: Apache-2.0, weights unstated",
+        -0.4135,
+        1.6894,
+    ),
+    "musiq": _pyiqa(
+        "musiq_koniq_ckpt-e95806b9.pth",
+        109,
+        "musiq",
+        "multi-scale transformer (KonIQ-10k)",
+        "0..100",
+        "MUSIQ: Apache-2.0",
+        58.7,
+        7.7,
+    ),
+    "musiq-ava": _pyiqa(
+        "musiq_ava_ckpt-e8d3f067.pth",
+        109,
+        "musiq-ava",
+        "multi-scale transformer, aesthetics (AVA)",
+        "1..10",
+        "MUSIQ: Apache-2.0",
+        5.4,
+        0.4,
+    ),
+    "musiq-paq2piq": _pyiqa(
+        "musiq_paq2piq_ckpt-364c0c84.pth",
+        109,
+        "musiq",
+        "multi-scale transformer (PaQ-2-PiQ data)",
+        "0..100",
+        "MUSIQ: Apache-2.0",
+        70,
+        4,
+    ),
+    "musiq-spaq": _pyiqa(
+        "musiq_spaq_ckpt-358bb6af.pth",
+        109,
+        "musiq",
+        "multi-scale transformer (SPAQ)",
+        "0..100",
+        "MUSIQ: Apache-2.0",
+        50,
+        11,
+    ),
+    "topiq_nr": _pyiqa(
+        "cfanet_nr_koniq_res50-9a73138b.pth",
+        181,
+        "topiq_nr",
+        "ResNet-50 with attention from semantics to distortions (KonIQ-10k)",
+        "0..1",
+        "TOPIQ: as pyiqa",
+        0.59,
+        0.08,
+    ),
+    "topiq_nr-flive": _pyiqa(
+        "cfanet_nr_flive_res50-ded1c74e.pth",
+        181,
+        "topiq_nr-flive",
+        "the same on the picture shrunk to 384 (FLIVE)",
+        "0..1",
+        "TOPIQ: as pyiqa",
+        0.72,
+        0.04,
+    ),
+    "topiq_nr-spaq": _pyiqa(
+        "cfanet_nr_spaq_res50-a7f799ac.pth",
+        181,
+        "topiq_nr",
+        "the same (SPAQ)",
+        "0..1",
+        "TOPIQ: as pyiqa",
+        0.5,
+        0.11,
+    ),
+    "maniqa": _pyiqa(
+        "ckpt_koniq10k.pt",
+        543,
+        "maniqa",
+        "vision transformer on crops of 224 (KonIQ-10k); slow",
+        "0..1",
+        "MANIQA: Apache-2.0",
+        0.59,
+        0.08,
+    ),
+    "tres": _pyiqa(
+        "tres_koniq-f0502926.pth",
+        600,
+        "tres",
+        "ResNet-50 and a transformer on crops of 224 (KonIQ-10k); slow",
+        "0..100",
+        "TReS: unstated",
+        58.7,
+        7.7,
+    ),
+    "cnniqa": _pyiqa(
+        "CNNIQA_koniq10k-e6f14c91.pth",
+        3,
+        "cnniqa",
+        "one convolution and the extremes of its maps: a gradient at few pixels",
+        "0..1",
+        "CNNIQA: unstated",
+        0.59,
+        0.08,
+    ),
+    "nima": _pyiqa(
+        "NIMA_InceptionV2_ava-b0c77c00.pth",
+        217,
+        "nima",
+        "aesthetics of the picture shrunk to 299 (AVA)",
+        "1..10",
+        "NIMA: unstated",
+        5.4,
+        0.4,
+    ),
+    "nima-koniq": _pyiqa(
+        "NIMA_koniq-250367ae.pth",
+        217,
+        "nima-koniq",
+        "the same network for quality (KonIQ-10k)",
+        "0..1",
+        "NIMA: unstated",
+        0.59,
+        0.08,
+    ),
 }
 
-
-def load_prior(
-    name: str,
-    device: Device = "cpu",
-    calibration: Mapping[str, Any] | Path | str | None = None,
-    crops: Crops = "cover",
-    path: Path | str | None = None,
-    folders: Sequence[Path] = (),
-) -> QualityPrior:
-    """Load a prior by name, with frozen weights.
-
-    Args:
-        name: one of PRIORS.
-        device: where its weights go; pictures must be there too.
-        calibration: constants of Eq. (21) of your own, as read or as the JSON file that the
-            calibrate command writes (keys prior, xi3, xi4, lower_better); default built in.
-        crops: "cover" has each pixel weigh the same in the quality, "official" follows the
-            published choice of crops, which never looks at some borders. Raw scores always do.
-        path: its weight file, or the folder of its files.
-        folders: looked in for them before LATENT_MAP_MODELS/iqa and pyiqa's cache.
-    Raises: ValueError for an unknown name, a missing or unusable file, or a calibration of
-        another prior.
-    """
-    row = _row(name)
-    if crops not in ("cover", "official"):
-        raise ValueError(f"unknown crops {crops!r}: choose cover or official")
-    logistic = _logistic(name, row, calibration)
-    paths = find_files(name, row.files, folders, path)
-    scorer = row.load(device, paths)
-    metric = scorer.official
-    if crops == "cover" and scorer.covering is not None:
-        metric = scorer.covering
-    return QualityPrior(
-        name, metric, logistic, row.min_side, scorer.official, scorer.local, row.no_gradient
-    )
-
-
-def missing_files(name: str, folders: Sequence[Path] = ()) -> list[PriorFile]:
-    """Files of a prior that are in none of the folders nor the standard ones."""
-    return [file for file in _row(name).files if find_file(file, folders) is None]
-
-
-def _row(name: str) -> PriorRow:
-    if name not in PRIORS:
-        raise ValueError(f"unknown prior {name!r}: choose from {', '.join(PRIORS)}")
-    return PRIORS[name]
-
-
-def _logistic(
-    name: str, row: PriorRow, calibration: Mapping[str, Any] | Path | str | None
-) -> Logistic:
-    if calibration is None:
-        xi3, xi4 = row.constants() if row.constants else (row.xi3, row.xi4)
-        if xi3 is None or xi4 is None:
-            raise ValueError(f"prior {name!r} has no built-in calibration: give one")
-        return Logistic(xi3, xi4, row.lower_better, row.calibrated)
-    return _user_logistic(name, row, calibration)
-
-
-def _user_logistic(
-    name: str, row: PriorRow, calibration: Mapping[str, Any] | Path | str
-) -> Logistic:
-    given = calibration if isinstance(calibration, Mapping) else _read_json(Path(calibration))
-    where = "the calibration" if isinstance(calibration, Mapping) else str(calibration)
-    try:
-        other, xi3, xi4 = given["prior"], float(given["xi3"]), float(given["xi4"])
-        lower_better = bool(given.get("lower_better", row.lower_better))
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"{where} is no calibration ({error!r}): it needs prior, xi3 and xi4; make it again "
-            "with the calibrate command"
-        ) from error
-    if other != name or lower_better != row.lower_better:
-        raise ValueError(
-            f"{where} is for {other!r} (lower_better {lower_better}), not for {name!r} "
-            f"(lower_better {row.lower_better}): choose that prior, or calibrate this one"
-        )
-    return Logistic(xi3, xi4, lower_better)
-
-
-def _read_json(path: Path) -> Mapping[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(
-            f"cannot read the calibration {path} ({error}): make it with the calibrate command"
-        ) from error
-    if not isinstance(found, dict):
-        raise ValueError(f"{path} holds no calibration: make it with the calibrate command")
-    return found
+_PROCESSOR = "its processor turns the picture into 8-bit pixels, which have no gradient"
+# Names people know from pyiqa, and why they are not among PRIORS.
+REFUSED = {
+    "qalign": _PROCESSOR,
+    "qalign_4bit": _PROCESSOR,
+    "qalign_8bit": _PROCESSOR,
+    "compare2score": _PROCESSOR,
+    "arniqa": "its regressor is published as TorchScript only, which runs code from the file",
+    "wadiqam_nr": "it looks at random patches, another lot at each call",
+}

@@ -1,4 +1,5 @@
 import math
+import re
 
 import pytest
 import torch
@@ -138,5 +139,6 @@ def test_weights_must_be_positive(weight):
 
 
 def test_an_unknown_prior_is_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match=f"unknown prior 'vmaf'.*{', '.join(PRIORS)}"):
+    with pytest.raises(ValueError, match=re.escape(", ".join(PRIORS))) as refused:
         load_prior("vmaf")
+    assert "unknown prior 'vmaf'" in str(refused.value)
