@@ -1,4 +1,3 @@
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +7,7 @@ from latent_map.edict.backbones.dape import (
     add_low_rank,
     convert,
     find_encoder,
+    geometry_of,
     load_image_encoder,
 )
 from latent_map.edict.backbones.ram import SWIN_L, ImageEncoder, SwinGeometry, image_tokens, prepare
@@ -29,7 +29,7 @@ def golden():
 
 @pytest.fixture(scope="module")
 def encoder():
-    return load_image_encoder(DAPE, RAM, TINY)
+    return load(DAPE, RAM)
 
 
 @pytest.fixture
@@ -41,6 +41,10 @@ def pickles(tmp_path):
     tagger = {"tagging_head.encoder.layer.0.crossattention.self.query.lora_A": torch.zeros(8, 2)}
     torch.save(load_file(DAPE) | tagger, dape)
     return ram, dape
+
+
+def load(dape, ram=None):
+    return load_image_encoder(find_encoder(dape, ram))
 
 
 def distance(ours, theirs):
@@ -66,7 +70,7 @@ def test_a_picture_of_any_shape_is_prepared_as_seesr_does(encoder, golden):
 def test_without_dapes_additions_the_tokens_are_rams(golden, tmp_path):
     nothing = {k: torch.zeros_like(v) for k, v in load_file(DAPE).items()}
     save_file(nothing, tmp_path / "nothing.safetensors")
-    plain = load_image_encoder(tmp_path / "nothing.safetensors", RAM, TINY)
+    plain = load(tmp_path / "nothing.safetensors", RAM)
     with torch.no_grad():
         tokens = plain(golden["image"])
     assert distance(tokens, golden["tokens_ram"]) < GOLDEN
@@ -95,20 +99,20 @@ def test_the_encoder_is_frozen_and_has_rams_size(encoder):
 
 def test_the_authors_pickles_are_read(pickles, encoder, golden):
     ram, dape = pickles
-    ours = load_image_encoder(dape, ram, TINY)
+    ours = load(dape, ram)
     assert relative(image_tokens(ours, golden["picture"]), golden["picture_tokens"]) < GOLDEN
 
 
 def test_a_converted_file_is_the_whole_encoder(pickles, encoder, tmp_path):
     out = tmp_path / "dape.safetensors"
     assert convert(*pickles, out) == len(encoder.state_dict())
-    ours = load_image_encoder(out, geometry=TINY)
+    ours = load(out)
     for name, tensor in encoder.state_dict().items():
         assert torch.equal(ours.state_dict()[name], tensor)
     assert sorted(tmp_path.iterdir()) == sorted([*pickles, out])
 
 
-def refused(words, *arguments, function=load_image_encoder):
+def refused(words, *arguments, function=load):
     with pytest.raises(ValueError, match=words) as caught:
         function(*arguments)
     assert "\n" not in str(caught.value)
@@ -176,7 +180,7 @@ QKV = "visual_encoder__layers__0__blocks__0__attn__qkv__"
 )
 def test_additions_that_do_not_fit_are_named(tmp_path, changes, words):
     path = changed(tmp_path / "odd.safetensors", DAPE, **changes)
-    refused(rf"odd\.safetensors.*{words}", path, RAM, TINY)
+    refused(rf"odd\.safetensors.*{words}", path, RAM)
 
 
 @pytest.mark.parametrize(
@@ -185,16 +189,17 @@ def test_additions_that_do_not_fit_are_named(tmp_path, changes, words):
         ({"image_proj__weight": None}, "image_proj.weight is missing"),
         ({"image_proj__bias": torch.zeros(9)}, r"\(9,\)"),
         ({"visual_encoder__extra": torch.zeros(9)}, "not part of it"),
+        ({"visual_encoder__patch_embed__proj__weight": None}, "no Swin"),
         ({"visual_encoder__norm__bias": torch.full((128,), torch.inf)}, "NaN or infinite"),
     ],
 )
 def test_an_encoder_that_does_not_fit_is_named(tmp_path, changes, words):
     path = changed(tmp_path / "odd.safetensors", RAM, **changes)
-    refused(rf"odd\.safetensors.*{words}", DAPE, path, TINY)
+    refused(rf"odd\.safetensors.*{words}", DAPE, path)
 
 
-def test_another_geometry_is_named():
-    refused("relative_position_bias_table has shape", DAPE, RAM, replace(TINY, window=4))
+def test_sizes_are_read_off_the_shapes(encoder):
+    assert geometry_of(find_encoder(DAPE, RAM)) == encoder.geometry == TINY
 
 
 def test_a_failed_conversion_leaves_nothing_behind(pickles, tmp_path):

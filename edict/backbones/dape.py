@@ -5,6 +5,7 @@
 tokens of a degraded picture those of a clean one.
 """
 
+import math
 import pickle
 import zipfile
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ...weights import PICKLES, Stored, fill_module, find_tensors, read_finite, what_is_wrong
-from .ram import SWIN_L, ImageEncoder, SwinGeometry
+from .ram import PATCH, ImageEncoder, SwinGeometry
 
 RAM_FILE, DAPE_FILE, MERGED_FILE = "ram_swin_large_14m.pth", "DAPE.pth", "dape.safetensors"
 MERGED = "dape."  # prefix in the converted file, so that nobody takes RAM alone for it
@@ -24,21 +25,41 @@ _BUFFERS = ("relative_position_index", "attn_mask")  # follow from the geometry
 _QKV, _DOWN, _UP = "attn.qkv.weight", "attn.qkv.lora_A", "attn.qkv.lora_B"
 
 
-def load_image_encoder(
-    dape: Path, ram: Path | None = None, geometry: SwinGeometry = SWIN_L
-) -> ImageEncoder:
+def load_image_encoder(tensors: Mapping[str, Stored]) -> ImageEncoder:
     """RAM's image encoder with DAPE, frozen, float32, on the CPU.
 
     Args:
-        dape: the file `convert` wrote, or DAPE.pth.
-        ram: ram_swin_large_14m.pth; not needed for a converted file.
-        geometry: of the encoder.
-    Raises: ValueError if a file is missing, cut off, unsafe, or something else.
+        tensors: from `find_encoder`.
+    Raises: ValueError if names or shapes do not fit, or weights are not finite.
     """
-    tensors = {_timm_name(name): stored for name, stored in find_encoder(dape, ram).items()}
-    encoder = ImageEncoder(geometry)
-    fill_module(encoder, tensors, "RAM's image encoder", torch.float32, "cpu")
+    encoder = ImageEncoder(geometry_of(tensors))
+    named = {_timm_name(name): stored for name, stored in tensors.items()}
+    fill_module(encoder, named, "RAM's image encoder", torch.float32, "cpu")
     return encoder
+
+
+def geometry_of(tensors: Mapping[str, Stored]) -> SwinGeometry:
+    """The encoder's sizes, read off its tensors' shapes. Raises ValueError if it is no Swin."""
+    prefix = "visual_encoder."
+    tables = {
+        tuple(int(part) for part in name.split(".")[2:5:2]): stored.shape
+        for name, stored in tensors.items()
+        if name.startswith(prefix + "layers.") and name.endswith(".relative_position_bias_table")
+    }
+    patches = tensors.get(prefix + "patch_embed.proj.weight")
+    if patches is None or not tables:
+        path = next(iter(tensors.values())).path
+        raise ValueError(f"{path} holds no Swin transformer: give {RAM_FILE}")
+    levels = range(1 + max(level for level, _ in tables))
+    (offsets, _) = next(iter(tables.values()))
+    window = (math.isqrt(offsets) + 1) // 2
+    return SwinGeometry(
+        side=PATCH * window * 2 ** (len(levels) - 1),  # the last level is one window
+        window=window,
+        width=patches.shape[0],
+        depths=tuple(sum(level == k for level, _ in tables) for k in levels),
+        heads=tuple(tables.get((k, 0), (0, 1))[1] for k in levels),
+    )
 
 
 def convert(ram: Path, dape: Path, out: Path) -> int:
@@ -67,7 +88,13 @@ def convert(ram: Path, dape: Path, out: Path) -> int:
 
 
 def find_encoder(dape: Path, ram: Path | None = None) -> dict[str, Stored]:
-    """The image encoder's tensors with DAPE merged, by RAM's names, read when needed."""
+    """The image encoder's tensors with DAPE merged, by RAM's names, read when needed.
+
+    Args:
+        dape: the file `convert` wrote, or DAPE.pth.
+        ram: ram_swin_large_14m.pth; not needed for a converted file.
+    Raises: ValueError if a file is missing, cut off, unsafe, or something else.
+    """
     additions = _find(dape, "DAPE")
     merged = {k[len(MERGED) :]: v for k, v in additions.items() if k.startswith(MERGED)}
     if merged:
