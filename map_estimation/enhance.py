@@ -16,6 +16,7 @@ from ..fidelity import Fidelity
 from ..iqa_priors.prior import Prior
 from ..state_file import load_state, save_state
 from .objective import Objective
+from .restraints import GuardedFidelity, Restraints
 from .result import MapResult, MapStep, NonFiniteError, Status
 from .settings import MapSettings
 from .solver import Callback, MapSolver
@@ -23,6 +24,7 @@ from .spaces import DiffusionSpace, PixelSpace, Space
 
 log = logging.getLogger(__name__)
 STATE_KIND = "MAP estimation"
+FREE = Restraints()
 
 
 def enhance(
@@ -33,6 +35,7 @@ def enhance(
     settings: MapSettings,
     callback: Callback | None = None,
     state: Path | None = None,
+    restraints: Restraints = FREE,
 ) -> list[MapResult]:
     """Enhance a batch of pictures, one after the other.
 
@@ -46,28 +49,55 @@ def enhance(
             back as they are.
         state: file to keep the optimiser's state in when a run ends early (one picture only); a
             run that finds it goes on from there.
-    Returns: one result per picture; its picture is never worse than the input by the objective.
+        restraints: masks, and whether colours are held.
+    Returns: one result per picture; its picture is never worse than the input by the objective,
+        and the very input where nothing better was found.
     Raises: ValueError for input or settings that cannot work, before anything is computed;
-        NonFiniteError when the energy breaks down.
+        NonFiniteError when the energy of a single picture breaks down (in a batch that picture's
+        status is FAILED, and the others go on).
     """
     check_picture(image)
     check_prior(prior, image)
+    restraints.check(image)
     if state is not None and len(image) > 1:
         raise ValueError(f"a state file keeps one picture, the batch holds {len(image)}")
-    objective = Objective(prior, fidelity if settings.use_fidelity else None, settings.lam)
     image = image.detach().clamp(0, 1)
     results = []
     for index, item in enumerate(image.split(1)):
-        report = _numbered(callback, index, len(image))
-        if settings.lam == 0 or settings.iterations == 0:
-            results.append(MapResult(Status.NOTHING_TO_DO, item.cpu(), item.cpu(), 0, ()))
+        held = restraints.item(index)
+        if settings.lam == 0 or settings.iterations == 0 or held.forbids_all:
+            results.append(_untouched(item, Status.NOTHING_TO_DO))
             continue
         if results and results[-1].status is Status.CANCELLED:
-            results.append(MapResult(Status.CANCELLED, item.cpu(), item.cpu(), 0, ()))
+            results.append(_untouched(item, Status.CANCELLED))
             continue
-        solver = MapSolver(_space(backbone, item, settings), item, objective, settings)
-        results.append(_run(solver, report, state))
+        term = held.fidelity(fidelity) if settings.use_fidelity else None
+        objective = Objective(prior, term, settings.lam)
+        space = held.space(_space(backbone, item, settings), item)
+        solver = MapSolver(space, item, objective, settings)
+        report = _numbered(callback, index, len(image))
+        try:
+            result = _run(solver, report, state, held)
+        except (NonFiniteError, torch.OutOfMemoryError) as error:
+            if len(image) == 1:
+                raise
+            log.error("picture %d of %d failed: %s", index + 1, len(image), error)
+            result = solver.result(Status.FAILED)
+        results.append(_best_of_result_and_input(result, item, objective))
     return results
+
+
+def _untouched(picture: Tensor, status: Status) -> MapResult:
+    return MapResult(status, picture.cpu(), picture.cpu(), 0, ())
+
+
+def _best_of_result_and_input(result: MapResult, picture: Tensor, objective: Objective):
+    """The result, or the very input: what a lossy codec makes of it is no substitute."""
+    with torch.no_grad():
+        input_energy = float(objective(picture, picture).energy)
+    if result.improved and result.trace[result.best_iteration].energy < input_energy:
+        return result
+    return replace(result, x=picture.cpu(), y=picture.cpu(), best_iteration=0, member=0)
 
 
 def optimise_latents(
@@ -146,11 +176,13 @@ def _numbered(callback: Callback | None, index: int, count: int) -> Callback | N
     return lambda step: callback(replace(step, item=index, items=count))
 
 
-def _run(solver: MapSolver, callback: Callback | None, path: Path | None) -> MapResult:
+def _run(
+    solver: MapSolver, callback: Callback | None, path: Path | None, held: Restraints
+) -> MapResult:
     """Run, from a saved state if there is one; keep the state when the run does not end."""
     if path is None:
         return solver.run(callback)
-    described = _describe(solver)
+    described = _describe(solver) | {"restraints": held.describe()}
     if path.exists():
         tensors, found = load_state(path, STATE_KIND)
         _check_same(described, found, path)
@@ -189,11 +221,15 @@ def _describe(solver: MapSolver) -> dict:
     return {
         "picture": f"{pixels.shape} {hashlib.sha256(pixels.tobytes()).hexdigest()}",
         "prior": solver.objective.prior.name,
-        "fidelity": describe_callable(solver.objective.fidelity),
+        "fidelity": describe_callable(_unguarded(solver.objective.fidelity)),
         "backbone": getattr(getattr(solver.space, "backbone", None), "name", "none"),
         "settings": settings,
         "torch": torch.__version__,
     }
+
+
+def _unguarded(fidelity: Fidelity | None) -> Fidelity | None:
+    return fidelity.fidelity if isinstance(fidelity, GuardedFidelity) else fidelity
 
 
 def describe_callable(function: Callable | None) -> str:

@@ -44,7 +44,9 @@ def summarise(result: MapResult) -> str:
         return result.status.value
     rows = {row.iteration: row for row in result.trace}
     first, best = rows[0], rows[result.best_iteration]
-    found = f"best at iteration {best.iteration}" if result.improved else "input returned"
+    found = f"best at iteration {best.iteration}"
+    if not result.improved:
+        found = "no improvement found, input returned"
     return f"quality {first.quality:.4f} -> {best.quality:.4f}, {found}; {result.status.value}"
 
 

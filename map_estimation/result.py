@@ -15,7 +15,8 @@ class Status(Enum):
     NO_IMPROVEMENT = "stopped: no lower energy for the set number of iterations"
     TARGET_REACHED = "stopped: target quality reached"
     CANCELLED = "cancelled"
-    NOTHING_TO_DO = "nothing to do: lambda or the number of iterations is 0"
+    FAILED = "failed: the energy broke down or memory ran out; the best before that is kept"
+    NOTHING_TO_DO = "nothing to do: lambda, the number of iterations or the whole mask is 0"
 
 
 class TraceRow(NamedTuple):
