@@ -52,10 +52,12 @@ def _parser() -> argparse.ArgumentParser:
     invert.add_argument("--steps", type=int, default=20, help="diffusion steps T")
     invert.add_argument("--mixing", type=float, help="p in (0.5, 1]; default 0.93 ** (50 / T)")
     invert.add_argument("--strength", type=float, default=1.0)
+    _add_backbone(invert)
     reconstruct = commands.add_parser("reconstruct", help="noise to picture")
     reconstruct.add_argument("input", type=Path, help="state file")
     reconstruct.add_argument("-o", "--output", type=Path, required=True)
     _add_calibrate(commands.add_parser("calibrate", help="fit a prior's logistic, Eq. (21)"))
+    _add_download(commands.add_parser("download", help="fetch a checkpoint, if you say so"))
     for command in commands.choices.values():
         command.set_defaults(module=command.get_default("module") or "commands")
         command.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps")
@@ -76,6 +78,32 @@ def _add_enhance(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--report", type=Path, help="JSON file")
     parser.add_argument("--sheet", type=Path, help="before/after picture (one input)")
     parser.add_argument("--state", type=Path, help="keep and resume an interrupted run (one input)")
+    _add_backbone(parser)
+
+
+def _add_backbone(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--backbone",
+        default="pocket",
+        metavar="PATH",
+        help="pocket, or a diffusers folder or single-file checkpoint of SD 1.5, 2.x or SDXL",
+    )
+    parser.add_argument("--controlnet", metavar="PATH", help="its ControlNet, folder or file")
+    parser.add_argument("--control-strength", type=float, help="of the ControlNet, default 1")
+    parser.add_argument("--prompt", help="default: empty")
+    parser.add_argument("--negative", help="negative prompt, used with --cfg; default: empty")
+    parser.add_argument("--cfg", type=float, help="guidance, default 1; others double the cost")
+    parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16", "float16"))
+    parser.add_argument("--prediction", choices=("auto", "eps", "v"), help="of a single file")
+
+
+def _add_download(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", nargs="?", help="which; without one, a list is printed")
+    parser.add_argument("-o", "--output", type=Path, help="folder, default NAME")
+    parser.add_argument(
+        "--endpoint", default="https://huggingface.co", help="server with the hub's addresses"
+    )
+    parser.set_defaults(module="download")
 
 
 def _add_calibrate(parser: argparse.ArgumentParser) -> None:

@@ -152,13 +152,18 @@ def _find_in_pickle(path: Path, what: str) -> dict[str, Stored]:
     }
 
 
-def what_is_wrong(path: Path) -> str | None:
-    """Why a file cannot be a weight file, as far as its first and last bytes tell; None if not."""
+def what_is_wrong(path: Path, suffix: str | None = None) -> str | None:
+    """Why a file cannot be what its name says, as far as size and beginning tell; None if not.
+
+    Args:
+        path: the file.
+        suffix: what its name will end in, if that is not its own.
+    """
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
             head = file.read(512)
-            if path.suffix.lower() == ".safetensors":
+            if (suffix or path.suffix).lower() == ".safetensors":
                 return _sniff(head, size) or _wrong_header(file, head, size)
             return _sniff(head, size)
     except OSError as error:

@@ -43,7 +43,7 @@ from ..map_estimation.result import Cancel, MapResult, MapStep, NonFiniteError
 from ..map_estimation.settings import MapSettings, preset
 from ..state_file import check_writable, write_atomically
 from .failures import EXPECTED, FAILED, INTERRUPTED, exit_code, explain, tell
-from .plan import check_device, check_distinct, plan
+from .plan import check_device, check_distinct, choose_backbone, plan
 
 log = logging.getLogger(__name__)
 LATENTS_BYTES = 60  # per pixel: a float64 pair and the float32 picture
@@ -64,9 +64,10 @@ def enhance(options: argparse.Namespace) -> int:
     """
     settings, fidelity = _settings(options), load_fidelity(options.fidelity)
     prior = _prior(options)
+    name, chosen = choose_backbone(options)
     jobs, reports = plan(options, prior)
     code = FAILED if reports else 0
-    tools = _Tools(load_backbone("pocket", options.device), prior, fidelity, settings)
+    tools = _Tools(load_backbone(name, options.device, **chosen), prior, fidelity, settings)
     try:
         with _interruptible() as stopped:
             for source, target in jobs:
@@ -104,13 +105,14 @@ def invert(options: argparse.Namespace) -> int:
     """Write a picture's diffusion noise, with all it takes to come back."""
     chosen = InversionOptions(options.steps, options.mixing, strength=options.strength)
     check_device(options.device)
+    name, backbone_options = choose_backbone(options)
     picture = read_picture(options.input)
     check_picture(picture.pixels)
     check_distinct((options.input, options.output))
     check_writable(options.output, LATENTS_BYTES * picture.pixels[0, 0].numel())
     if picture.alpha is not None or picture.profile:
         log.warning("%s: the state keeps no alpha channel and no colour profile", options.input)
-    backbone = load_backbone("pocket", options.device)
+    backbone = load_backbone(name, options.device, **backbone_options)
     latents = invert_picture(backbone, picture.pixels.to(options.device), chosen)
     save_latents(options.output, latents)
     print(f"{options.output}: round trip error {round_trip_error(latents):.1e}")

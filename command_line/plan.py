@@ -3,9 +3,11 @@
 import argparse
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from ..edict.backbones import BACKBONES
 from ..edict.inversion import check_picture
 from ..iqa_priors import Prior
 from ..map_estimation.enhance import STATE_KIND, check_prior
@@ -16,6 +18,15 @@ from .failures import EXPECTED, tell
 
 # A saved run is a dozen float64 pairs as large as the picture.
 RUN_BYTES = 300  # per pixel
+BACKBONE_OPTIONS = (
+    "controlnet",
+    "control_strength",
+    "prompt",
+    "negative",
+    "cfg",
+    "dtype",
+    "prediction",
+)
 
 
 def check_device(name: str) -> None:
@@ -31,6 +42,28 @@ def check_device(name: str) -> None:
     }
     if (device.index or 0) >= counts.get(device.type, 0):
         raise ValueError(f"there is no device {name!r} that PyTorch can use: choose --device cpu")
+
+
+def choose_backbone(options: argparse.Namespace) -> tuple[str, dict[str, Any]]:
+    """Which backbone `--backbone` and its companions ask for.
+
+    Returns: the name and the options of `load_backbone`.
+    Raises: ValueError for a path that does not exist, or options that go with another backbone.
+    """
+    chosen = {name: getattr(options, name) for name in BACKBONE_OPTIONS}
+    chosen = {name: value for name, value in chosen.items() if value is not None}
+    kind, _, path = options.backbone.partition(":")
+    if kind not in BACKBONES:
+        kind, path = "diffusers", options.backbone  # a path, which on Windows may have a colon
+    if kind == "pocket":
+        if chosen:
+            named = ", ".join(f"--{name.replace('_', '-')}" for name in chosen)
+            raise ValueError(f"{named} goes with a checkpoint: give one with --backbone PATH")
+        return kind, {}
+    for name in (path, chosen.get("controlnet", path)):
+        if not Path(name).exists():
+            raise ValueError(f"there is no {name!r}: give --backbone pocket, or a file or folder")
+    return kind, {"path": path, **chosen}
 
 
 def plan(

@@ -1,5 +1,6 @@
 """A UNet, with or without a ControlNet, and an autoencoder as Denoiser and Codec."""
 
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,6 +89,12 @@ class UNetDenoiser:
             }
         return self.networks.unet(noisy, times, **inputs, **residuals)[0]
 
+    def window(self, top: int, left: int, height: int, width: int) -> "UNetDenoiser":
+        """The denoiser for a part of the picture, in pixels; text and SDXL's sizes stay."""
+        part = copy(self)
+        part.hint = self.hint[..., top : top + height, left : left + width]
+        return part
+
     def context(self, pictures: int) -> Any:
         """What the attention layers see: text, (branches * pictures, 77, width), branch by branch.
 
@@ -135,7 +142,11 @@ class _Leave(torch.autograd.Function):
 
 
 class VaeCodec:
-    """Stable Diffusion's autoencoder in float32: posterior mean, scaled to about unit variance."""
+    """Stable Diffusion's autoencoder in float32: posterior mean, scaled to about unit variance.
+
+    Attributes:
+        vae: the AutoencoderKL.
+    """
 
     def __init__(self, vae: Any):
         self.vae = vae
