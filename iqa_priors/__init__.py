@@ -1,9 +1,12 @@
 """q(x): no-reference image quality models as priors."""
 
-from .catalog import PRIORS, PriorRow
+from .catalog import PRIORS
+from .files import download_file, missing_message
 from .loading import load_prior, missing_files
 from .logistic import Logistic
 from .prior import CombinedPrior, Prior, QualityPrior, Scorer
+from .prior_row import PriorRow
+from .score_report import ScoreReport, score_pictures
 
 __all__ = [
     "PRIORS",
@@ -12,7 +15,11 @@ __all__ = [
     "Prior",
     "PriorRow",
     "QualityPrior",
+    "ScoreReport",
     "Scorer",
+    "download_file",
     "load_prior",
     "missing_files",
+    "missing_message",
+    "score_pictures",
 ]

@@ -81,10 +81,10 @@ def find_files(
         looked = (Path(path),)
     else:
         found = {file: find_file(file, folders) for file in files}
-        looked = (*folders, *standard_folders())
+        looked = (*map(Path, folders), *standard_folders())
     missing = [file for file, where in found.items() if where is None]
     if missing:
-        raise ValueError(missing_message(prior, missing, looked))
+        raise ValueError(_message(prior, missing, looked))
     return tuple(where for where in found.values() if where is not None)
 
 
@@ -92,13 +92,18 @@ def _in_folder(file: PriorFile, folder: Path) -> Path | None:
     return folder / file.name if (folder / file.name).is_file() else None
 
 
-def missing_message(prior: str, missing: Sequence[PriorFile], folders: Sequence[Path]) -> str:
-    """What is missing, where it was looked for and what to do about it."""
+def missing_message(prior: str, missing: Sequence[PriorFile], folders: Sequence[Path] = ()) -> str:
+    """What is missing, that it is neither in the folders nor the standard ones, and the remedy."""
+    return _message(prior, missing, (*folders, *standard_folders()))
+
+
+def _message(prior: str, missing: Sequence[PriorFile], folders: Sequence[Path]) -> str:
     names = " and ".join(_described(file) for file in missing)
+    first = folders[0]
     places = ", ".join(str(folder) for folder in folders)
     return (
         f"prior {prior!r} needs the file {names}, which is in none of the folders {places}: get it "
-        f"with `python -m latent_map download-prior {prior} --folder FOLDER`, or choose another "
+        f"with `python -m latent_map download-prior {prior} --folder {first}`, or choose another "
         "prior"
     )
 

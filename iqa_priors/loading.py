@@ -5,10 +5,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from .catalog import PRIORS, REFUSED, Device, PriorRow
+from .catalog import PRIORS
 from .files import PriorFile, find_file, find_files
 from .logistic import Logistic
 from .prior import QualityPrior
+from .prior_row import Device, PriorRow
+from .pyiqa_catalog import REFUSED
 
 Crops = Literal["cover", "official"]
 

@@ -2,7 +2,7 @@
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false
 """The pocket prior: a small smooth no-reference quality network, made to be climbed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..weights import load_module, read_tensors
+from .prior import Scorer
 
 WHAT = "pocket prior"
 WEIGHTS = Path(__file__).with_name("pocket_prior.safetensors")
@@ -50,15 +51,19 @@ class PocketPrior(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Score RGB in [0, 1], shape (B, 3, H, W), as (B,); any finite value, higher is better."""
+        score = image.new_zeros(len(image))
+        for local in self.local_scores(image):
+            score = score + local.mean((1, 2, 3))
+        return score
+
+    def local_scores(self, image: Tensor) -> Iterator[Tensor]:
+        """Local scores (B, 1, h, w) at 1/4, 1/8 and 1/16 of the resolution."""
         smooth = F.avg_pool2d(F.pad(image, (1, 1, 1, 1), mode="reflect"), 3, stride=1)
         x = torch.cat((4 * image - 2, DETAIL_GAIN * (image - smooth)), 1)
         x = F.silu(_reflected(self.downs[0], x))
-        score = image.new_zeros(len(image))
         for down, block, head in zip(self.downs[1:], self.blocks, self.heads, strict=True):
             x = block(F.silu(_reflected(down, x)))
-            local = LOCAL_BOUND * torch.tanh(head(F.silu(x)) / LOCAL_BOUND)
-            score = score + local.mean((1, 2, 3))
-        return score
+            yield LOCAL_BOUND * torch.tanh(head(F.silu(x)) / LOCAL_BOUND)
 
 
 def build_network() -> PocketPrior:
@@ -102,16 +107,33 @@ def load_pocket(device: torch.device | str = "cpu") -> Callable[[Tensor], Tensor
         It raises ValueError for any other shape.
     Raises: ValueError if the weights file is missing or damaged.
     """
+    return load_pocket_scorer(device).official
+
+
+def load_pocket_scorer(device: torch.device | str = "cpu") -> Scorer:
+    """Load the pocket prior with frozen weights, its local scores included; see `load_pocket`."""
     network = load_module(PocketPrior(), _weights(), "network.", WEIGHTS).to(device)
 
     def score(image: Tensor) -> Tensor:
-        if image.ndim != 4 or image.shape[1] != 3 or min(image.shape[-2:]) < SMALLEST:
-            raise ValueError(
-                f"picture of shape {tuple(image.shape)}: (B, 3, H, W) is needed, with H and W at "
-                f"least {SMALLEST} pixels; enlarge or pad a smaller picture"
-            )
+        _check(image)
         # Half-precision autocast around the caller would break the promise of float32.
         with torch.autocast(image.device.type, enabled=False):
             return network(image.float()).to(image.dtype)
 
-    return score
+    def local(image: Tensor) -> Tensor:
+        _check(image)
+        with torch.autocast(image.device.type, enabled=False):
+            fine, *coarse = network.local_scores(image.float())  # pyright: ignore - PocketPrior's
+        for scores in coarse:
+            fine = fine + F.interpolate(scores, fine.shape[-2:], mode="bilinear")
+        return fine[:, 0].to(image.dtype)
+
+    return Scorer(score, local=local)
+
+
+def _check(image: Tensor) -> None:
+    if image.ndim != 4 or image.shape[1] != 3 or min(image.shape[-2:]) < SMALLEST:
+        raise ValueError(
+            f"picture of shape {tuple(image.shape)}: (B, 3, H, W) is needed, with H and W at "
+            f"least {SMALLEST} pixels; enlarge or pad a smaller picture"
+        )

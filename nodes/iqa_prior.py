@@ -1,12 +1,54 @@
 """Node: a no-reference image quality prior."""
 
+import os
+from pathlib import Path
+
 import comfy.model_management as mm
+import folder_paths
 from comfy_api.latest import io
 
-from ..iqa_priors import PRIORS, load_prior
+from ..iqa_priors import PRIORS, load_prior, missing_files, missing_message
 from .session import outside_inference_mode
 from .sockets import CATEGORY
 from .sockets import IqaPrior as IqaPriorSocket
+
+FOLDER = "iqa"  # of ComfyUI's models folder, and of extra_model_paths.yaml
+MISSING = " (file missing)"
+BUILT_IN = "built in"
+
+
+def model_folders() -> list[Path]:
+    """Where ComfyUI keeps weights of quality models: models/iqa, and what the user added."""
+    default = os.path.join(folder_paths.models_dir, FOLDER)
+    folder_paths.add_model_folder_path(FOLDER, default)
+    return [Path(folder) for folder in folder_paths.get_folder_paths(FOLDER)]
+
+
+def _options() -> list[str]:
+    folders = model_folders()
+    return [name + MISSING if missing_files(name, folders) else name for name in PRIORS]
+
+
+def _calibrations() -> dict[str, Path]:
+    files = (file for folder in model_folders() for file in sorted(folder.glob("*.json")))
+    found: dict[str, Path] = {}
+    for file in files:
+        found.setdefault(file.name, file)
+    return found
+
+
+def _tooltip() -> str:
+    lines = [
+        "Which quality model. Weight files go to models/iqa (or LATENT_MAP_MODELS/iqa, or pyiqa's "
+        "own cache); nothing is downloaded here."
+    ]
+    for name, row in PRIORS.items():
+        files = ", ".join(f"{file.name}, {file.size_mb:.0f} MB" for file in row.files)
+        facts = [row.summary, f"scores {row.range}", files or "no file needed", row.licence]
+        facts += [] if row.calibrated else ["uncalibrated default"]
+        facts += ["scoring only"] if row.no_gradient else []
+        lines.append(f"{name}: " + "; ".join(facts))
+    return "\n".join(lines)
 
 
 class IqaPrior(io.ComfyNode):
@@ -21,14 +63,25 @@ class IqaPrior(io.ComfyNode):
             category=CATEGORY,
             description="A no-reference image quality model as a prior: quality between 0 and 1.",
             inputs=[
+                io.Combo.Input("name", options=_options(), default="pocket", tooltip=_tooltip()),
                 io.Combo.Input(
-                    "name",
-                    options=list(PRIORS),
-                    default="pocket",
-                    tooltip="pocket: the small network inside the pack (Apache-2.0). niqe: natural "
-                    "scene statistics, no network; its calibration is provisional and it needs "
-                    "pictures of 192 x 96 pixels or more.",
-                )
+                    "crops",
+                    options=["cover", "official"],
+                    default="cover",
+                    optional=True,
+                    tooltip="For models that look at crops. cover: each pixel weighs the same, so "
+                    "that no part of the picture is left out. official: the published crops, "
+                    "which miss up to a third of it. IQA Score always uses the official ones.",
+                ),
+                io.Combo.Input(
+                    "calibration",
+                    options=[BUILT_IN, *_calibrations()],
+                    default=BUILT_IN,
+                    optional=True,
+                    tooltip="Which scores count as good. built in: constants of the pack, for "
+                    "most models provisional. Or a JSON file in models/iqa, made by `python -m "
+                    "latent_map calibrate`.",
+                ),
             ],
             outputs=[
                 IqaPriorSocket.Output(
@@ -39,7 +92,26 @@ class IqaPrior(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, name=None, calibration=None) -> bool | str:
+        """Say what is missing before anything runs. Names with and without the mark are one."""
+        if calibration not in (None, BUILT_IN, *_calibrations()):
+            return f"no calibration {calibration!r} in models/iqa: choose another or {BUILT_IN!r}"
+        chosen = (name or "pocket").removesuffix(MISSING)
+        if chosen not in PRIORS:
+            return f"unknown prior {chosen!r}: choose from {', '.join(PRIORS)}"
+        folders = model_folders()
+        missing = missing_files(chosen, folders)
+        return missing_message(chosen, missing, folders) if missing else True
+
+    @classmethod
     @outside_inference_mode
-    def execute(cls, name: str) -> io.NodeOutput:
+    def execute(cls, name: str, crops: str = "cover", calibration: str = BUILT_IN) -> io.NodeOutput:
         """Load it onto ComfyUI's device."""
-        return io.NodeOutput(load_prior(name, mm.get_torch_device()))
+        prior = load_prior(
+            name.removesuffix(MISSING),
+            mm.get_torch_device(),
+            calibration=_calibrations().get(calibration),
+            crops=crops,  # pyright: ignore - the combo has only those
+            folders=model_folders(),
+        )
+        return io.NodeOutput(prior)
