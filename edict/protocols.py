@@ -19,8 +19,28 @@ class Denoiser(Protocol):
         ...
 
 
+class WindowedDenoiser(Denoiser, Protocol):
+    """A denoiser that can be cut to a part of its picture, for tiles; large pictures need it."""
+
+    def window(self, top: int, left: int, height: int, width: int) -> "WindowedDenoiser":
+        """The same denoiser for the latents of a part of the picture.
+
+        What belongs to places (a ControlNet's hint, conditioning areas) is cut; what describes the
+        picture as a whole (text, tokens, sizes) stays.
+
+        Args:
+            top, left, height, width: the part, in pixels of the (padded) picture it was bound to;
+                multiples of the latent's cell.
+        """
+        ...
+
+
 class Codec(Protocol):
-    """Image to latent and back, both differentiable and deterministic."""
+    """Image to latent and back, both differentiable and deterministic.
+
+    A codec whose network's memory grows with the picture shows that network (a torch Module) as
+    `vae`, and takes latents and pictures of any size: then it can be tiled.
+    """
 
     def encode(self, image: Tensor) -> Tensor:
         """RGB in [0, 1], shape (B, 3, H, W), to a latent (B, C, h, w)."""
@@ -42,8 +62,12 @@ class Backbone(Protocol):
     """A diffusion model that can be bound to pictures.
 
     Attributes:
-        name: what `load_backbone` knows it by; written into saved states.
+        name: written into saved states; backbones that map pictures differently differ in it.
         multiple: picture sides must be multiples of this many pixels.
+
+    A backbone made from files has an attribute `recipe` too: the arguments of `load_backbone`
+    that make it again, JSON types only. Without one, `name` is what `load_backbone` knows it by,
+    or the backbone lives in its program alone.
     """
 
     name: str

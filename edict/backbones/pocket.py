@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..haar import haar, inverse_haar
+from ..haar import BLOCK, haar, inverse_haar
 from ..protocols import Binding
 from ..schedule import Schedule, Spacing, scaled_linear_alphas, vp_schedule
 from .pocket_network import CORRECTION_CHANNELS, MULTIPLE, build_network
@@ -53,6 +53,12 @@ class PocketDenoiser:
         noisy = latent.to(self.condition)
         condition = self.condition.expand(len(noisy), -1, -1, -1)
         return self.network(torch.cat((noisy, condition), 1), label, return_dict=False)[0]
+
+    def window(self, top: int, left: int, height: int, width: int) -> "PocketDenoiser":
+        """The denoiser for a part of the picture, in pixels, multiples of 4."""
+        rows = slice(top // BLOCK, (top + height) // BLOCK)
+        columns = slice(left // BLOCK, (left + width) // BLOCK)
+        return PocketDenoiser(self.network, self.condition[..., rows, columns])
 
 
 class PocketBackbone:

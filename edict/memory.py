@@ -1,0 +1,61 @@
+"""Memory: how much is free, how much a call's graph holds, and whether it has run out."""
+
+import os
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+# How torch (CUDA, MPS, CPU on Linux and Windows), cuDNN, cuBLAS and the system say it.
+_OUT_OF_MEMORY = (
+    "out of memory",
+    "can't allocate memory",
+    "cannot allocate memory",
+    "not enough memory",
+    "alloc_failed",
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory has run out, on whatever device."""
+    if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and any(words in text for words in _OUT_OF_MEMORY)
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Free bytes of the device, or None where that cannot be asked."""
+    if device.type == "cuda":
+        idle = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + idle
+    if device.type == "mps" and hasattr(torch.mps, "recommended_max_memory"):
+        return torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory()
+    if device.type == "cpu" and "SC_AVPHYS_PAGES" in getattr(os, "sysconf_names", ()):
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return None
+
+
+def return_cached_memory(device: torch.device) -> None:
+    """Give freed blocks back to the device, so that larger ones can be had."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    elif device.type == "mps":
+        torch.mps.empty_cache()
+
+
+def graph_bytes(function: Callable[[Tensor], Tensor], x: Tensor) -> int:
+    """Bytes that autograd keeps for function(x), the network's weights not counted."""
+    sizes: dict[int, int] = {}
+
+    def count(tensor: Tensor) -> Tensor:
+        if not isinstance(tensor, torch.nn.Parameter):
+            storage = tensor.untyped_storage()
+            sizes[storage.data_ptr()] = storage.nbytes()
+        # An output that its own graph holds would be a cycle that nothing frees.
+        return tensor.detach()
+
+    leaf = x.detach().clone().requires_grad_(True)
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(count, lambda t: t):
+        function(leaf)
+    return sum(sizes.values())
