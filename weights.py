@@ -182,7 +182,8 @@ def _sniff(head: bytes, size: int) -> str | None:
 
 def _wrong_header(file: Any, head: bytes, size: int) -> str | None:
     """What is wrong with a safetensors file by its header."""
-    if head.startswith(b"PK") or head[:1] == b"\x80":
+    # A header of 128 bytes more than a multiple of 256 begins with the byte of a pickle, too.
+    if head[8:9] != b"{" and (head.startswith(b"PK") or head[:1] == b"\x80"):
         return "it is a PyTorch pickle with the wrong name: call it .bin"
     length = struct.unpack("<Q", head[:8])[0] if len(head) >= 8 else size
     if length > 100_000_000 or head[8:9] != b"{":
@@ -218,7 +219,10 @@ def fill_module(
     check_fit(module, tensors, what)
     state = {}
     for name, stored in tensors.items():
-        state[name] = read_finite(stored).to(device, dtype)
+        tensor = read_finite(stored).to(device, dtype).contiguous()
+        # A part of a larger tensor would keep all of it in memory.
+        whole = tensor.untyped_storage().nbytes() == tensor.nbytes
+        state[name] = tensor if whole else tensor.clone()
     module.load_state_dict(state, assign=True)
     return module.eval().requires_grad_(False)
 

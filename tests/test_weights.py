@@ -2,7 +2,7 @@ import pytest
 import torch
 from latent_map.edict.backbones import pocket
 from latent_map.edict.backbones.pocket_network import build_network
-from latent_map.weights import load_module, read_tensors
+from latent_map.weights import load_module, read_tensors, what_is_wrong
 from safetensors.torch import save, save_file
 from torch import nn
 
@@ -105,3 +105,14 @@ def test_unusable_constants_are_named(whole, tmp_path, name, value):
 def test_reading_says_what_was_wanted(tmp_path):
     with pytest.raises(ValueError, match="no quality model"):
         read_tensors(tmp_path / "a.safetensors", "quality model")
+
+
+def test_no_header_is_taken_for_a_pickle(tmp_path):
+    """One safetensors header in 32 has a length that begins with a pickle's first byte."""
+    lengths = set()
+    for padding in range(0, 256, 8):
+        file = tmp_path / "weights.safetensors"
+        file.write_bytes(save({"x": torch.zeros(2)}, {"padding": "." * padding}))
+        lengths.add(file.read_bytes()[0])
+        assert what_is_wrong(file) is None
+    assert 0x80 in lengths
