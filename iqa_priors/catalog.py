@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from .clip_catalog import CLIP_PRIORS
 from .prior import Scorer
 from .prior_row import Device, PriorRow
 from .pyiqa_catalog import PYIQA_PRIORS
@@ -45,5 +46,6 @@ PRIORS: dict[str, PriorRow] = {
         lower_better=True,
         min_side=96,
     ),
+    **CLIP_PRIORS,
     **PYIQA_PRIORS,
 }

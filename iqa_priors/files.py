@@ -101,6 +101,11 @@ def _message(prior: str, missing: Sequence[PriorFile], folders: Sequence[Path]) 
     names = " and ".join(_described(file) for file in missing)
     first = folders[0]
     places = ", ".join(str(folder) for folder in folders)
+    if not all(file.url for file in missing):
+        return (
+            f"prior {prior!r} needs the file {names}, which nobody publishes and which is in none "
+            f"of the folders {places}: train it yourself, or choose another prior"
+        )
     return (
         f"prior {prior!r} needs the file {names}, which is in none of the folders {places}: get it "
         f"with `python -m latent_map download-prior {prior} --folder {first}`, or choose another "

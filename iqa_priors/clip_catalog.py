@@ -1,0 +1,70 @@
+"""The priors that compare pictures with texts, on transformers' CLIP.
+
+Constants of Eq. (21) are provisional: the middle of the metric's range, with 5 % and 95 % of the
+quality at its ends.
+"""
+
+from .files import PriorFile
+from .prior_row import PriorRow, lazy_load
+
+_OPENAI = "https://openaipublic.azureedge.net/clip/models"
+_RN50 = PriorFile(
+    "RN50.pt",
+    244,
+    f"{_OPENAI}/afeb0e10f9e5a86da6080e35cf09123aca3b358a0c3e3b6c78a7b63bc04b6762/RN50.pt",
+)
+_LIQE_LICENCE = "LIQE: MIT; CLIP: MIT"
+_CLIPIQA_LICENCE = "CLIP-IQA: S-Lab 1.0 (noncommercial); CLIP: MIT"
+
+CLIP_PRIORS: dict[str, PriorRow] = {
+    "liqe_mix": PriorRow(
+        lazy_load("liqe", "load_liqe", multitask=True),
+        "CLIP ViT-B/32 and 495 texts, trained on six datasets: the LIQE of the paper",
+        "1..5",
+        _LIQE_LICENCE,
+        3.0,
+        0.68,
+        files=(PriorFile.of_pyiqa("liqe_mix.pt", 605),),
+        min_side=16,
+    ),
+    "liqe": PriorRow(
+        lazy_load("liqe", "load_liqe"),
+        "CLIP ViT-B/32 and five texts, trained on KonIQ-10k alone",
+        "1..5",
+        _LIQE_LICENCE,
+        3.0,
+        0.68,
+        files=(PriorFile.of_pyiqa("liqe_koniq.pt", 605),),
+        min_side=16,
+    ),
+    "ms_liqe": PriorRow(
+        lazy_load("ms_liqe", "load_ms_liqe"),
+        "LIQE on three scales, the paper's own; no weights are published, train them",
+        "1..5",
+        "yours; CLIP: MIT",
+        3.0,
+        0.68,
+        files=(PriorFile("ms_liqe.safetensors", 605, ""),),
+        min_side=16,
+    ),
+    "clipiqa+": PriorRow(
+        lazy_load("clipiqa", "load_clipiqa", learned=True),
+        "CLIP RN50 between two learned texts, trained on KonIQ-10k; any size, no crops",
+        "0..1",
+        _CLIPIQA_LICENCE,
+        0.5,
+        0.17,
+        files=(_RN50, PriorFile.of_pyiqa("CLIP-IQA+_learned_prompts-603f3273.pth", 0.07)),
+        min_side=32,
+    ),
+    "clipiqa": PriorRow(
+        lazy_load("clipiqa", "load_clipiqa"),
+        "CLIP RN50 between five pairs of texts, not trained on quality",
+        "0..1",
+        _CLIPIQA_LICENCE,
+        0.5,
+        0.17,
+        files=(_RN50,),
+        min_side=32,
+    ),
+}
