@@ -215,7 +215,8 @@ def _keep_state(solver: MapSolver, path: Path, described: dict) -> None:
 def _describe(solver: MapSolver) -> dict:
     """What a resumed run must have in common with the saved one."""
     settings = asdict(solver.settings)
-    for free in ("iterations", "patience", "target_quality", "memory", "check_round_trip"):
+    checks = ("check_round_trip", "check_gradient")
+    for free in ("iterations", "patience", "target_quality", "memory", *checks):
         settings.pop(free)
     pixels = solver.reference.float().cpu().contiguous().numpy()
     return {

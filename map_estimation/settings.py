@@ -28,6 +28,8 @@ class MapSettings:
         target_quality: stop once the quality (in [0, 1]) is reached; None is off.
         memory: "store", "recompute" or "auto": see edict/tape.py.
         check_round_trip: measure once that the map is a bijection (one more reconstruction).
+        check_gradient: compare the first gradient with a finite difference (one or two more
+            reconstructions) and warn above 5 %; never in pixel space.
     """
 
     inversion: InversionOptions = field(default_factory=InversionOptions)
@@ -43,6 +45,7 @@ class MapSettings:
     target_quality: float | None = None
     memory: Memory = "auto"
     check_round_trip: bool = True
+    check_gradient: bool = True
 
     def __post_init__(self):
         rules = {

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .gradient_check import check_gradient
 from .objective import Objective, Terms
 from .result import Cancel, MapResult, MapStep, NonFiniteError, Status, TraceRow
 from .settings import MapSettings
@@ -98,19 +99,39 @@ class MapSolver:
         latents = self.space.synthesise(self._variables, with_gradient=not last)
         latents.requires_grad_(not last)
         with torch.set_grad_enabled(not last):
-            images = self.space.decode(latents).clamp(0, 1)
-            reference = self.reference.to(images).expand_as(images)
-            terms = self.objective(images, reference)
+            images, terms = self._evaluate(latents)
             energy = terms.energy.mean()
         row = self._record(images.detach(), terms)
         gradients = None
         if not last:
             (gradient,) = torch.autograd.grad(energy, latents)
             gradients = self.space.pull_back(gradient)
+            if self.iteration == 0:
+                self._check_gradient(gradients, row)
         self._report(callback, row, images.detach())
         if gradients is not None:
             self._move(gradients)
         self.iteration += 1
+
+    def _evaluate(self, latents: Tensor) -> tuple[Tensor, Terms]:
+        """Pictures of latents, and their energies."""
+        images = self.space.decode(latents).clamp(0, 1)
+        reference = self.reference.to(images).expand_as(images)
+        return images, self.objective(images, reference)
+
+    def _check_gradient(self, gradients: list[Tensor], row: TraceRow) -> None:
+        """Warn if a finite difference along the gradient disagrees with it."""
+        if not self.settings.check_gradient or self.settings.space == "pixel":
+            return
+        assert self._variables is not None
+
+        def energy(variables: list[Tensor]) -> float:
+            with torch.no_grad():
+                latents = self.space.synthesise(variables, with_gradient=False)
+                return float(self._evaluate(latents)[1].energy.double().mean())
+
+        scale = abs(row.fidelity) + self.objective.lam * abs(row.quality)
+        check_gradient(energy, self._variables, gradients, row.energy, scale)
 
     def _record(self, images: Tensor, terms: Terms) -> TraceRow:
         """Add a row to the trace and keep the iterate if it is the best."""

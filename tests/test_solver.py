@@ -29,7 +29,7 @@ RISE = 1e-3  # a toy run raises quality by far more
 
 
 def settings(iterations=6, steps=3, **options):
-    options = PARAMETERS_ADAM | {"memory": "store"} | options
+    options = PARAMETERS_ADAM | {"memory": "store", "check_gradient": False} | options
     return MapSettings(InversionOptions(steps, 0.93), iterations=iterations, **options)
 
 
