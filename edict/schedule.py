@@ -122,3 +122,19 @@ def flow_schedule(steps: int, shift: float = 1.0) -> Schedule:
     times = [1 - i / steps for i in range(steps + 1)]
     times = [shift * t / (1 + (shift - 1) * t) for t in times]
     return Schedule(tuple(Step(1.0, s - t, t) for t, s in pairwise(times)))
+
+
+def flow_table_schedule(times: Tensor, steps: int, spacing: Spacing = "trailing") -> Schedule:
+    """Steps of a rectified-flow model along a table of its own times.
+
+    Args:
+        times: the model's times, rising, shape (N,), in (0, 1], its time shift included.
+        steps: number of diffusion steps T, 1 to N.
+        spacing: "trailing" starts at the last of them and ends at 0; "leading" ends at the first,
+            where its last step moves nothing but the mixing.
+    Returns: the schedule, noisiest step first; labels are times.
+    Raises: ValueError for steps or spacing that cannot work.
+    """
+    levels = [float(times[index]) for index in _labels(steps, spacing, len(times))]
+    levels.append(0.0 if spacing == "trailing" else float(times[0]))
+    return Schedule(tuple(Step(1.0, s - t, t) for t, s in pairwise(levels)))

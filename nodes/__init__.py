@@ -2,6 +2,7 @@
 
 from comfy_api.latest import ComfyExtension, io
 
+from .backbone_from_model import BackboneFromModel
 from .combine_priors import CombinePriors
 from .edict_invert import EdictInvert
 from .edict_reconstruct import EdictReconstruct
@@ -15,6 +16,7 @@ from .post_enhance import PostEnhance
 NODES: list[type[io.ComfyNode]] = [
     PostEnhance,
     LoadBackbone,
+    BackboneFromModel,
     EdictInvert,
     LatentMapOptimizer,
     EdictReconstruct,

@@ -15,6 +15,7 @@ from ..edict.protocols import Backbone, Binding, Denoiser
 from ..map_estimation.pictures import to_image
 from ..map_estimation.result import MapStep
 from ..map_estimation.settings import MapSettings
+from .native_session import native_session
 
 PREVIEW_SIDE = 512  # pixels; smaller pictures are not enlarged
 # Rough bytes per pixel of one network call's activations and a prior's: asks ComfyUI for room.
@@ -25,12 +26,13 @@ def outside_inference_mode(execute: Callable) -> Callable:
     """Run a node's `execute` where tensors may carry gradients.
 
     ComfyUI runs nodes in inference mode; weights loaded and tensors made there can never be
-    differentiated. Whatever the node returns is free of graphs.
+    differentiated. Whatever the node returns is free of graphs, and ComfyUI's own models that it
+    used are given back, however it ends.
     """
 
     @functools.wraps(execute)
     def wrapper(cls: type, **inputs: Any):
-        with torch.inference_mode(False), torch.no_grad():
+        with native_session(), torch.inference_mode(False), torch.no_grad():
             return execute(cls, **inputs)
 
     return wrapper
@@ -69,7 +71,8 @@ def plot_to_comfy(plot: Any) -> Tensor:
 def make_room(image: Tensor) -> None:
     """Ask ComfyUI to unload other models' weights if the work needs their memory."""
     device = mm.get_torch_device()
-    mm.free_memory(BYTES_PER_PIXEL * image.shape[-1] * image.shape[-2], device)
+    with torch.inference_mode():  # weights moved outside of it can never be used again
+        mm.free_memory(BYTES_PER_PIXEL * image.shape[-1] * image.shape[-2], device)
 
 
 class Progress:
@@ -147,9 +150,10 @@ class _WatchedBackbone:
 
 
 def expected_calls(settings: MapSettings, pictures: int, inverted: bool = False) -> int:
-    """At most so many network calls: inversion, check, and two per gradient step and half step."""
+    """At most so many network calls: inversion, checks, and two per gradient step and half step."""
     if settings.space == "pixel":
         return pictures
     steps = settings.inversion.steps * settings.inversion.strength
     beginnings = 0 if inverted else 1 + settings.check_round_trip
+    beginnings += 2 * settings.check_gradient
     return pictures * round(2 * steps * (beginnings + 2 * settings.iterations + 1))

@@ -19,7 +19,12 @@ NODES, CORE = GOLDEN["nodes"], GOLDEN["core"]
 WORKFLOWS = ["post_enhance_pocket", "optimizer_pocket"]
 EXTRA_WIDGETS = {"LoadImage": {"upload": "image"}}  # the frontend's upload button
 NUMBER = {"default", "min", "max", "step", "round"}
-ALLOWED = {"INT": NUMBER - {"round"}, "FLOAT": NUMBER, "COMBO": {"options", "default"}}
+ALLOWED = {
+    "INT": NUMBER - {"round"},
+    "FLOAT": NUMBER,
+    "COMBO": {"options", "default"},
+    "BOOLEAN": {"default"},
+}
 
 
 def simulated_socket(kind: str) -> SimpleNamespace:
@@ -51,6 +56,8 @@ def simulated_comfyui():
     """The nodes package, imported over a fake ComfyUI."""
     latest = ModuleType("comfy_api.latest")
     kinds = {"Int": "INT", "Float": "FLOAT", "Combo": "COMBO", "Image": "IMAGE", "String": "STRING"}
+    kinds |= {"Model": "MODEL", "Vae": "VAE", "Conditioning": "CONDITIONING", "Boolean": "BOOLEAN"}
+    kinds |= {"ControlNet": "CONTROL_NET"}
     latest.io = SimpleNamespace(
         ComfyNode=object,
         Schema=simulated_schema,

@@ -1,0 +1,81 @@
+"""Node: a backbone from ComfyUI's own model."""
+
+from comfy_api.latest import io
+
+from .session import outside_inference_mode
+from .sockets import CATEGORY, Backbone
+
+
+class BackboneFromModel(io.ComfyNode):
+    """Any checkpoint that ComfyUI loads, for the other nodes."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Inputs and outputs."""
+        return io.Schema(
+            node_id="DLM_BackboneFromModel",
+            display_name="Backbone from Model",
+            category=CATEGORY,
+            description="Makes a backbone of a checkpoint that ComfyUI has loaded: Stable "
+            "Diffusion 1.5, 2.x, SDXL and rectified-flow image models, with LoRAs and ControlNets.",
+            inputs=[
+                io.Model.Input(
+                    "model",
+                    tooltip="The diffusion model. LoRAs and ModelSampling nodes before it count.",
+                ),
+                io.Vae.Input("vae", tooltip="The VAE that belongs to the model."),
+                io.Conditioning.Input(
+                    "positive",
+                    tooltip="The prompt; an empty one is the paper's choice. It may carry "
+                    "ControlNets, which keep their own pictures.",
+                ),
+                io.Float.Input(
+                    "cfg",
+                    default=1.0,
+                    min=0.0,
+                    max=100.0,
+                    step=0.1,
+                    round=0.01,
+                    tooltip="Guidance. 1 is exact and twice as fast; other values need a negative "
+                    "conditioning.",
+                ),
+                io.Float.Input(
+                    "strength",
+                    default=1.0,
+                    min=0.0,
+                    max=10.0,
+                    step=0.01,
+                    round=0.001,
+                    tooltip="Strength of the ControlNet connected to control_net.",
+                ),
+                io.Conditioning.Input(
+                    "negative",
+                    optional=True,
+                    tooltip="The negative prompt; looked at only if cfg is not 1.",
+                ),
+                io.ControlNet.Input(
+                    "control_net",
+                    optional=True,
+                    tooltip="A ControlNet that holds the model to the picture, e.g. a tile one. "
+                    "Its control image is the picture being enhanced.",
+                ),
+            ],
+            outputs=[
+                Backbone.Output(
+                    display_name="backbone",
+                    tooltip="The model, for EDICT Invert and Post-Enhance.",
+                )
+            ],
+        )
+
+    @classmethod
+    @outside_inference_mode
+    def execute(
+        cls, model, vae, positive, cfg, strength, negative=None, control_net=None
+    ) -> io.NodeOutput:
+        """Wrap it; the weights are loaded when a node uses them."""
+        from .native_backbone import NativeBackbone  # the samplers, which schemas do not need
+        from .native_conditioning import Conditioning
+
+        conditioning = Conditioning(positive, negative, cfg, control_net, strength)
+        return io.NodeOutput(NativeBackbone(model, vae, conditioning))
