@@ -75,7 +75,9 @@ def shared_config(family: Family) -> dict:
 def tiny_unet(family: Family) -> UNet2DConditionModel:
     ups = ("UpBlock2D", "CrossAttnUpBlock2D")
     config = {**shared_config(family), "up_block_types": ups[::-1] if family.sdxl else ups}
-    return randomise(UNet2DConditionModel(**config), 1)
+    unet = randomise(UNet2DConditionModel(**config), 1)
+    unet.conv_out.weight.data *= 0.1  # a trained network is no chaos either
+    return unet
 
 
 def tiny_controlnet(family: Family) -> ControlNetModel:
@@ -209,27 +211,29 @@ TOP = {
 
 
 def ldm_places(network: nn.Module) -> dict[str, str]:
-    """Prefixes of a UNet's or ControlNet's modules: diffusers' to LDM's, for one layer a block."""
-    levels = len(network.config.block_out_channels)
+    """Prefixes of a UNet's or ControlNet's modules: diffusers' to LDM's."""
+    levels, layers = len(network.config.block_out_channels), network.config.layers_per_block
+    ups = getattr(network.config, "up_block_types", None) or [""] * levels
     places = dict(TOP)
     for i in range(levels):
-        up_from = 2 * i
-        places |= {
-            f"down_blocks.{i}.resnets.0.": f"input_blocks.{2 * i + 1}.0.",
-            f"down_blocks.{i}.attentions.0.": f"input_blocks.{2 * i + 1}.1.",
-            f"down_blocks.{i}.downsamplers.0.conv.": f"input_blocks.{2 * i + 2}.0.op.",
-        }
-        has_attention = "CrossAttn" in getattr(network.config, "up_block_types", [""] * levels)[i]
-        for layer in range(2):
+        first = 1 + i * (layers + 1)
+        places[f"down_blocks.{i}.downsamplers.0.conv."] = f"input_blocks.{first + layers}.0.op."
+        for layer in range(layers):
             places |= {
-                f"up_blocks.{i}.resnets.{layer}.": f"output_blocks.{up_from + layer}.0.",
-                f"up_blocks.{i}.attentions.{layer}.": f"output_blocks.{up_from + layer}.1.",
+                f"down_blocks.{i}.resnets.{layer}.": f"input_blocks.{first + layer}.0.",
+                f"down_blocks.{i}.attentions.{layer}.": f"input_blocks.{first + layer}.1.",
             }
-        places[f"up_blocks.{i}.upsamplers.0."] = (
-            f"output_blocks.{up_from + 1}.{2 if has_attention else 1}."
-        )
-    for i in range(3 * levels):
+        first = i * (layers + 1)
+        for layer in range(layers + 1):
+            places |= {
+                f"up_blocks.{i}.resnets.{layer}.": f"output_blocks.{first + layer}.0.",
+                f"up_blocks.{i}.attentions.{layer}.": f"output_blocks.{first + layer}.1.",
+            }
+        after = 2 if "CrossAttn" in ups[i] else 1
+        places[f"up_blocks.{i}.upsamplers.0."] = f"output_blocks.{first + layers}.{after}."
+    for i in range(levels * (layers + 1)):
         places[f"controlnet_down_blocks.{i}."] = f"zero_convs.{i}.0."
+    for i in range(6):
         places[f"controlnet_cond_embedding.blocks.{i}."] = f"input_hint_block.{2 * i + 2}."
     return places
 

@@ -179,9 +179,9 @@ def find(options: DiffusersOptions) -> Found:
     if options.controlnet:
         control = find_controlnet(Path(options.controlnet), dtype, checkpoint.unet)
     networks = Networks(
-        build_unet(checkpoint.unet.config),
-        None if control is None else build_controlnet(control.config),
-        build_vae(checkpoint.vae.config),
+        build_unet(checkpoint.unet.config, options.path),
+        None if control is None else build_controlnet(control.config, options.controlnet),
+        build_vae(checkpoint.vae.config, options.path),
     )
     found = Found(checkpoint, control, networks)
     for network, part, what in _parts(found):

@@ -17,25 +17,25 @@ _LDM_CONTROL, _DIFFUSERS_CONTROL = "input_hint_block.0.weight", "controlnet_cond
 _UNION = "task_embedding"
 
 
-def build_unet(config: dict[str, Any]) -> nn.Module:
+def build_unet(config: dict[str, Any], source: object = "the file") -> nn.Module:
     """A UNet2DConditionModel on the meta device."""
     from diffusers import UNet2DConditionModel
 
-    return _build(UNet2DConditionModel, config)
+    return _build(UNet2DConditionModel, config, source)
 
 
-def build_controlnet(config: dict[str, Any]) -> nn.Module:
+def build_controlnet(config: dict[str, Any], source: object = "the file") -> nn.Module:
     """A ControlNetModel on the meta device."""
     from diffusers import ControlNetModel
 
-    return _build(ControlNetModel, config)
+    return _build(ControlNetModel, config, source)
 
 
-def build_vae(config: dict[str, Any]) -> nn.Module:
+def build_vae(config: dict[str, Any], source: object = "the file") -> nn.Module:
     """An AutoencoderKL on the meta device."""
     from diffusers import AutoencoderKL
 
-    return _build(AutoencoderKL, config)
+    return _build(AutoencoderKL, config, source)
 
 
 def build_text_encoder(config: dict[str, Any], projection: bool) -> nn.Module:
@@ -47,7 +47,7 @@ def build_text_encoder(config: dict[str, Any], projection: bool) -> nn.Module:
         return kind(CLIPTextConfig(**config))
 
 
-def _build(kind: Any, config: dict[str, Any]) -> nn.Module:
+def _build(kind: Any, config: dict[str, Any], source: object) -> nn.Module:
     """A diffusers network on the meta device; attention by PyTorch's scaled_dot_product_attention.
 
     Raises: ValueError for a configuration that makes no network.
@@ -58,8 +58,8 @@ def _build(kind: Any, config: dict[str, Any]) -> nn.Module:
             return kind.from_config(config)
     except (ValueError, TypeError, NotImplementedError, IndexError) as error:
         raise ValueError(
-            f"no {kind.__name__} can be built from its configuration ({error}): fetch the "
-            "checkpoint again or choose another"
+            f"{source}: no {kind.__name__} can be built from its configuration ({error}): fetch it "
+            "again or choose another"
         ) from error
 
 
