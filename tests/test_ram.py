@@ -13,6 +13,8 @@ from latent_map.edict.backbones.dape import (
 from latent_map.edict.backbones.ram import SWIN_L, ImageEncoder, SwinGeometry, image_tokens, prepare
 from safetensors.torch import load_file, save_file
 
+from .tiny_seesr import write_pickles
+
 DATA = Path(__file__).parent / "data" / "ram_golden"
 RAM, DAPE = DATA / "tiny_ram.fp16.safetensors", DATA / "tiny_dape.fp16.safetensors"
 TINY = SwinGeometry(side=96, window=3, width=16, depths=(2, 2, 2, 2), heads=(1, 2, 4, 8))
@@ -35,12 +37,7 @@ def encoder():
 @pytest.fixture
 def pickles(tmp_path):
     """The two files as their authors store them."""
-    ram, dape = tmp_path / "ram_swin_large_14m.pth", tmp_path / "DAPE.pth"
-    tagger = {"label_embed": torch.zeros(4585, 2), "fc.weight": torch.zeros(1, 2)}
-    torch.save({"model": load_file(RAM) | tagger}, ram)
-    tagger = {"tagging_head.encoder.layer.0.crossattention.self.query.lora_A": torch.zeros(8, 2)}
-    torch.save(load_file(DAPE) | tagger, dape)
-    return ram, dape
+    return write_pickles(tmp_path)
 
 
 def load(dape, ram=None):

@@ -8,10 +8,12 @@ import torch
 from ..protocols import Backbone
 from .diffusers_backbone import load_diffusers
 from .pocket import load_pocket
+from .seesr import load_seesr
 
 BACKBONES: dict[str, Callable[..., Backbone]] = {
     "pocket": load_pocket,
     "diffusers": load_diffusers,
+    "seesr": load_seesr,
 }
 
 
@@ -22,7 +24,7 @@ def load_backbone(name: str, device: str | torch.device = "cpu", **options: Any)
         name: one of `BACKBONES`.
         device: where it works.
         options: what that backbone takes: "pocket" nothing, "diffusers" the attributes of
-            `DiffusersOptions`.
+            `DiffusersOptions`, "seesr" those of `SeesrOptions`.
     Raises: ValueError for an unknown name or unusable weights.
     """
     if name not in BACKBONES:

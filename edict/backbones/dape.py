@@ -154,7 +154,7 @@ def _merged(weight: Stored, down: Stored, up: Stored) -> Stored:
     def read() -> Tensor:
         return add_low_rank(*(read_finite(part).float() for part in (weight, down, up)))
 
-    return Stored(weight.path, weight.name, weight.shape, read)
+    return Stored(down.path, weight.name, weight.shape, read)
 
 
 def add_low_rank(weight: Tensor, down: Tensor, up: Tensor) -> Tensor:

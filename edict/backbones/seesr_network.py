@@ -5,16 +5,19 @@ that looks at the text. The stock classes load such weights without these and go
 outputs that are 80 % off; here each pair stands where the stock class has its text transformer.
 """
 
-from collections.abc import Iterable, Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from .diffusers_denoiser import Networks, UNetDenoiser
+from .diffusers_networks import build_controlnet, build_unet
+from .diffusers_text import Conditioning
+
 TOKEN_CHANNELS = 512  # of the image tokens; SeeSR's configuration files do not say
-MARK = "image_attentions"
 FLAG = "use_image_cross_attention"
+_Stored = TypeVar("_Stored")
 
 
 class PairedAttention(nn.Module):
@@ -36,119 +39,81 @@ class PairedAttention(nn.Module):
         return self.image(hidden_states, encoder_hidden_states=image, **options)
 
 
-def build_unet(config: Mapping[str, Any]) -> nn.Module:
-    """SeeSR's UNet, untrained.
+def build_seesr_unet(config: Mapping[str, Any], source: object) -> nn.Module:
+    """SeeSR's UNet on the meta device.
 
     Args:
         config: its config.json.
+        source: where that comes from, for errors.
     Returns: a diffusers `UNet2DConditionModel` whose `encoder_hidden_states` are the pair (text,
         image tokens).
     Raises: ValueError if the configuration is not SeeSR's.
     Source: Wu et al., arXiv 2311.16518.
     """
-    from diffusers import UNet2DConditionModel
-
-    return _with_image_attention(UNet2DConditionModel, config)
+    return _with_image_attention(build_unet, config, source)
 
 
-def build_controlnet(config: Mapping[str, Any]) -> nn.Module:
-    """SeeSR's ControlNet, untrained; as `build_unet`."""
-    from diffusers import ControlNetModel
-
-    return _with_image_attention(ControlNetModel, config)
+def build_seesr_controlnet(config: Mapping[str, Any], source: object) -> nn.Module:
+    """SeeSR's ControlNet on the meta device; as `build_seesr_unet`."""
+    return _with_image_attention(build_controlnet, config, source)
 
 
-def _with_image_attention(network_class: Any, config: Mapping[str, Any]) -> nn.Module:
+def _with_image_attention(build: Any, config: Mapping[str, Any], source: object) -> nn.Module:
     from diffusers import Transformer2DModel
 
     if not config.get(FLAG):
         raise ValueError(
-            f"the configuration has no {FLAG}: this is a stock network, not SeeSR's; use the "
-            "diffusers backbone for it, or restore SeeSR's own config.json"
+            f"{source} is a stock network (no {FLAG} in its config.json), not SeeSR's: use the "
+            "diffusers backbone for it, or give SeeSR's folder"
         )
-    stock = {k: v for k, v in config.items() if k != FLAG and not k.startswith("_")}
-    network = network_class.from_config(stock)
+    network = build({name: value for name, value in config.items() if name != FLAG})
     for block in (*network.down_blocks, network.mid_block, *getattr(network, "up_blocks", ())):
         attentions: Any = getattr(block, "attentions", ())
         for index, text in enumerate(attentions):
             # from_config would take values that were given by position for unset ones
             options: dict[str, Any] = {k: v for k, v in text.config.items() if k[0] != "_"}
             options["cross_attention_dim"] = TOKEN_CHANNELS
-            image = Transformer2DModel(**options)
+            with torch.device("meta"):
+                image = Transformer2DModel(**options)
             attentions[index] = PairedAttention(text, image)
     return network
 
 
-def rename_keys(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A SeeSR state dict with the names of `build_unet` and `build_controlnet`."""
+def rename_keys(tensors: Mapping[str, _Stored]) -> dict[str, _Stored]:
+    """A SeeSR state dict by the names of `build_seesr_unet` and `build_seesr_controlnet`."""
     return {_renamed(name): tensor for name, tensor in tensors.items()}
 
 
 def _renamed(name: str) -> str:
     parts = name.split(".")
-    for kind, member in ((MARK, "image"), ("attentions", "text")):
+    for kind, member in (("image_attentions", "image"), ("attentions", "text")):
         if kind in parts:
             at = parts.index(kind)
             return ".".join((*parts[:at], "attentions", parts[at + 1], member, *parts[at + 2 :]))
     return name
 
 
-def refuse_seesr_weights(names: Iterable[str], path: Path | str) -> None:
-    """For loaders of stock networks: SeeSR's weights would lose their image attention silently.
+class SeesrDenoiser(UNetDenoiser):
+    """SeeSR's eps for a latent.
 
     Args:
-        names: keys of a state dict.
-        path: its file, for the error.
-    Raises: ValueError if there is SeeSR's image attention among them.
-    """
-    if any(MARK in name.split(".") for name in names):
-        raise ValueError(
-            f"{path} holds SeeSR's weights ({MARK}), which a stock network would load without "
-            "their image attention and be wrong: choose the seesr backbone for it, or another file"
-        )
-
-
-class ControlledUnet(nn.Module):
-    """eps(x, t) of SeeSR: the UNet with the ControlNet's residuals.
-
-    Args:
-        unet: from `build_unet`, with weights.
-        controlnet: from `build_controlnet`, with weights.
+        networks, conditioning, hint, cfg, control_strength: as in `UNetDenoiser`.
+        tokens: of the picture being enhanced, (B, n, 512); the same for all branches.
     """
 
-    def __init__(self, unet: nn.Module, controlnet: nn.Module):
-        super().__init__()
-        self.unet, self.controlnet = unet, controlnet
-
-    def forward(
+    def __init__(
         self,
-        latent: Tensor,
-        label: float,
-        text: Tensor,
+        networks: Networks,
+        conditioning: Conditioning,
+        hint: Tensor,
         tokens: Tensor,
-        control: Tensor,
-        strength: float = 1.0,
-    ) -> Tensor:
-        """Map a latent (B, 4, h, w) to eps of the same shape.
+        cfg: float = 1.0,
+        control_strength: float = 1.0,
+    ):
+        super().__init__(networks, conditioning, hint, cfg, control_strength)
+        self.tokens = tokens.to(self.dtype)
 
-        Args:
-            latent: noisy latent, in the networks' precision, as all tensors here.
-            label: time step, 0 to 999.
-            text: (B, n, C).
-            tokens: (B, m, 512).
-            control: RGB in [0, 1], (B, 3, 8 h, 8 w).
-            strength: factor of the ControlNet's residuals.
-        """
-        states = (text, tokens)
-        time = torch.tensor(label, device=latent.device)
-        down, mid = self.controlnet(
-            latent, time, states, control, conditioning_scale=strength, return_dict=False
-        )
-        return self.unet(
-            latent,
-            time,
-            states,
-            down_block_additional_residuals=down,
-            mid_block_additional_residual=mid,
-            return_dict=False,
-        )[0]
+    def context(self, pictures: int) -> tuple[Tensor, Tensor]:
+        """What the attention layers see: text and image tokens, branch by branch."""
+        tokens = self.tokens.expand(pictures, -1, -1).repeat(self.branches, 1, 1)
+        return super().context(pictures), tokens
