@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from latent_map.iqa_priors import clip_model
+from latent_map.iqa_priors import clip_model, load_prior
 from latent_map.iqa_priors.clip_model import Clip, ResnetShape, VisionShape, load_clip
 from latent_map.iqa_priors.clip_tokens import END, START, tokenise
 from latent_map.iqa_priors.clipiqa import PROMPTS, load_clipiqa
@@ -313,3 +313,25 @@ def test_openai_clip_is_never_imported(files):
     load_liqe("cpu", (files / "liqe_koniq.pt",))
     load_clipiqa("cpu", (files / "RN50.pt",))
     assert "clip" not in sys.modules
+
+
+@pytest.mark.parametrize("name", ["liqe", "liqe_mix", "ms_liqe", "clipiqa", "clipiqa+"])
+def test_the_registry_loads_them_from_a_folder(name, files, tmp_path):
+    for file, source in {
+        "liqe_koniq.pt": "liqe_koniq.pt",
+        "liqe_mix.pt": "liqe_koniq.pt",
+        "RN50.pt": "RN50.pt",
+        "CLIP-IQA+_learned_prompts-603f3273.pth": "words.pth",
+    }.items():
+        (tmp_path / file).symlink_to(files / source)
+    save_file(cw.transformer_checkpoint(), tmp_path / "ms_liqe.safetensors")
+    prior = load_prior(name, path=tmp_path)
+    quality = prior(cw.picture(224, 230))
+    assert quality.shape == (1,)
+    assert 0 < quality.item() < 1
+    assert not prior.logistic.calibrated
+
+
+def test_a_file_that_nobody_publishes_is_not_offered_for_download(tmp_path):
+    with pytest.raises(ValueError, match=r"ms_liqe\.safetensors .*nobody publishes.*train it"):
+        load_prior("ms_liqe", path=tmp_path)
