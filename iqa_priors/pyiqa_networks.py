@@ -81,10 +81,15 @@ def _guarded(name: str, metric: Metric, network: nn.Module, max_pixels: int) -> 
     def score(image: Tensor) -> Tensor:
         _check(name, image, max_pixels)
         with torch.autocast(image.device.type, enabled=False):
-            found = metric(image.clamp(0, 1).to(dtype))
+            found = metric(_clamped(image).to(dtype))
         return found.to(image.dtype)
 
     return score
+
+
+def _clamped(image: Tensor) -> Tensor:
+    # torch.clamp gives no gradient to values that are exactly 0 or 1, as saturated pixels are.
+    return torch.where((image < 0) | (image > 1), image.detach().clamp(0, 1), image)
 
 
 def _check(name: str, image: Tensor, max_pixels: int) -> None:

@@ -68,9 +68,11 @@ def _pi(nrqm_path: Path, niqe_path: Path) -> Metric:
 
 
 def _from_file(build: Callable[..., Metric], path: Path, **options: object) -> Metric:
+    from scipy.io.matlab import MatReadError
+
     try:
         return build(pretrained_model_path=str(path), **options)
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+    except (MatReadError, OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise ValueError(
             f"{path} is damaged or another file ({str(error).splitlines()[0]}): download it again"
         ) from error

@@ -1,0 +1,250 @@
+"""Properties of every prior's gradient, measured offline; docs/priors.md shows the table.
+
+    python -m benchmarks.priors [NAME ...] [--write docs/priors.md] [--golden FOLDER]
+    python -m benchmarks.priors --memory hyperiqa --side 1024
+
+Networks of pyiqa have random weights, so scores mean nothing here, but architecture, crops and
+gradients are those of the real ones. --golden compares with the scores that pyiqa publishes, on
+the pictures of its ResultsCalibra folder.
+"""
+
+import argparse
+import csv
+import json
+import resource
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from latent_map.iqa_priors import PRIORS, Scorer, load_prior
+from latent_map.iqa_priors.pocket import build_network
+from latent_map.iqa_priors.pyiqa_networks import NETWORKS, random_network, scorer_of
+from torch import Tensor
+
+from .pairs import machine
+
+SEED = 0
+STEP = 1e-4  # Euclidean length of the finite difference's step
+SINGLE_STEP = 1e-2  # the same in float32, whose rounding is larger
+SINGLE = {"pocket", "maniqa"}  # computed in float32: by its own rule, and to save an hour
+SIZES = {"niqe": (192, 288), "maniqa": (224, 224)}
+CROPPED = (224, 232)  # two crops of 224, or of 299 after shrinking
+WHOLE = (160, 176)
+SMALL = (16, 40)
+MARKS = ("<!-- table -->", "<!-- end of table -->")
+RESULTS = Path(__file__).with_name("results") / "priors.json"
+
+
+def picture(height: int, width: int, batch: int = 1, dtype: torch.dtype = torch.float64) -> Tensor:
+    """Smooth shapes with fine noise, inside (0, 1) so that nothing is clamped."""
+    generator = torch.Generator().manual_seed(SEED)
+    coarse = torch.rand(batch, 3, 12, 12, generator=generator, dtype=torch.float64)
+    noise = torch.rand(batch, 3, height, width, generator=generator, dtype=torch.float64)
+    smooth = torch.nn.functional.interpolate(coarse, size=(height, width), mode="bicubic")
+    return (0.15 + 0.6 * smooth.clamp(0, 1) + 0.1 * noise).to(dtype)
+
+
+def scorer(name: str, dtype: torch.dtype) -> tuple[Scorer, int]:
+    """A prior's scorer, with random weights for pyiqa's networks, and its parameter count."""
+    if name in NETWORKS:
+        network = random_network(name).to(dtype)
+        return scorer_of(name, network), sum(p.numel() for p in network.parameters())
+    parameters = 0
+    if name == "pocket":
+        parameters = sum(p.numel() for p in build_network().parameters())
+    return PRIORS[name].load("cpu", ()), parameters
+
+
+def gradient(metric: Callable[[Tensor], Tensor], image: Tensor) -> tuple[Tensor, Tensor]:
+    """Score and its gradient."""
+    moving = image.clone().requires_grad_(True)
+    score = metric(moving)
+    (slope,) = torch.autograd.grad(score.sum(), moving)
+    return score.detach(), slope
+
+
+@torch.no_grad()
+def finite_difference(metric: Callable[[Tensor], Tensor], image: Tensor, slope: Tensor) -> float:
+    """Central difference along the gradient, divided by what the gradient promises."""
+    step = STEP if image.dtype == torch.float64 else SINGLE_STEP
+    direction = slope / slope.norm()
+    difference = metric(image + step * direction) - metric(image - step * direction)
+    return float(difference / (2 * step) / slope.norm())
+
+
+def unseen(slope: Tensor) -> float:
+    """Share of pixels without any gradient."""
+    return float((slope.abs().amax(1) == 0).double().mean())
+
+
+def kept_bytes(metric: Callable[[Tensor], Tensor], image: Tensor) -> int:
+    """Bytes of the tensors that the graph keeps for the backward pass, weights not counted."""
+    storages: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        if not isinstance(tensor, torch.nn.Parameter):
+            storage = tensor.untyped_storage()
+            storages[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    moving = image.clone().requires_grad_(True)
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        score = metric(moving)
+    del score
+    return sum(storages.values())
+
+
+def measure(name: str) -> dict:
+    """The row of one prior."""
+    dtype = torch.float32 if name in SINGLE else torch.float64
+    found, parameters = scorer(name, dtype)
+    metric = found.covering or found.official
+    cropped = found.covering is not None
+    size = SIZES.get(name, CROPPED if cropped else WHOLE)
+    image = picture(*size, dtype=dtype)
+    start = time.perf_counter()
+    score, slope = gradient(metric, image)
+    row = {
+        "parameters_m": round(parameters / 1e6, 1),
+        "dtype": str(dtype).removeprefix("torch."),
+        "size": f"{size[1]}x{size[0]}",
+        "crops": "cover" if cropped else "whole",
+        "seconds": round(time.perf_counter() - start, 1),
+        "finite_difference": finite_difference(metric, image, slope),
+        "unseen": unseen(slope),
+    }
+    if not cropped:
+        row["kb_per_pixel"] = round(kept_bytes(metric, image) / size[0] / size[1] / 1e3, 2)
+        row["kb_per_pixel"] /= 2 if dtype == torch.float64 else 1
+    row |= repeatability(metric, image, score, slope)
+    del metric, found
+    return row | edges(name)
+
+
+def repeatability(metric, image: Tensor, score: Tensor, slope: Tensor) -> dict:
+    """The same bits twice; a batch as its pictures; the clamp of out-of-range pixels."""
+    again, slope_again = gradient(metric, image)
+    other = image.flip(-1)
+    with torch.no_grad():
+        both = metric(torch.cat([image, other]))
+        singles = torch.cat([score, metric(other)])
+        stretched = 1.6 * image - 0.3
+        outside = metric(stretched) - metric(stretched.clamp(0, 1))
+    return {
+        "same_bits": bool(torch.equal(score, again) and torch.equal(slope, slope_again)),
+        "batch_error": float(((both - singles) / singles.abs().clamp_min(1e-9)).abs().max()),
+        "clamped": bool((outside == 0).all()),
+    }
+
+
+@torch.no_grad()
+def edges(name: str) -> dict:
+    """What happens at 16 pixels."""
+    found, _ = scorer(name, torch.float32)
+    try:
+        score = (found.covering or found.official)(picture(*SMALL, dtype=torch.float32))
+        answer = "scored" if score.isfinite().all() else "NaN"
+    except ValueError:
+        answer = "refused"
+    return {"small": answer}
+
+
+def table(rows: dict[str, dict]) -> list[str]:
+    """Markdown."""
+    head = (
+        "prior | parameters, M | measured on | s | finite difference / gradient | pixels without "
+        "gradient | graph, kB a pixel | same bits twice | batch - singles, relative | beyond "
+        "[0, 1] | 40 x 16 px"
+    )
+    lines = [f"| {head} |", "|" + "---|" * (head.count(" | ") + 1)]
+    for name, row in rows.items():
+        cells = (
+            name,
+            row["parameters_m"] or "-",
+            f"{row['size']}, {row['dtype']}, {row['crops']}",
+            row["seconds"],
+            f"{row['finite_difference']:.4f}",
+            f"{100 * row['unseen']:.1f} %",
+            f"{row['kb_per_pixel']:.1f}" if "kb_per_pixel" in row else "a few crops",
+            "yes" if row["same_bits"] else "no",
+            f"{row['batch_error']:.0e}",
+            "as clamped" if row["clamped"] else "not clamped",
+            row["small"],
+        )
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
+    return lines
+
+
+def golden(folder: Path, names: tuple[str, ...] = ("niqe", "entropy", "piqe")) -> list[str]:
+    """Scores beside those that pyiqa publishes; Markdown."""
+    from PIL import Image
+
+    with (folder / "calibration_summary.csv").open() as file:
+        published = {line["Method"]: line for line in csv.DictReader(file)}
+    files = sorted((folder / "dist_dir").iterdir())
+    lines = [f"| metric | from | {' | '.join(f.stem for f in files)} |", "|" + "---|" * 7]
+    for name in names:
+        metric = load_prior(name)
+        ours = []
+        for file in files:
+            pixels = np.asarray(Image.open(file).convert("RGB"), dtype=np.float32) / 255
+            image = torch.from_numpy(pixels).movedim(-1, 0)[None]
+            ours.append(f"{float(metric.scores(image)[name]):.4f}")
+        theirs = published[f"{name}(ours)"]
+        rows = {"pyiqa's table": [theirs[f.name] for f in files], "here": ours}
+        original = published.get(name)
+        if original:
+            rows = {"original authors": [original[f.name] for f in files], **rows}
+        lines += [f"| {name} | {source} | {' | '.join(v)} |" for source, v in rows.items()]
+    return lines
+
+
+def memory(name: str, side: int) -> str:
+    """Peak resident memory of score and gradient beyond that of the loaded network, in a line."""
+    found, _ = scorer(name, torch.float32)
+    image = picture(side, side, dtype=torch.float32)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start = time.perf_counter()
+    _, slope = gradient(found.covering or found.official, image)
+    seconds = time.perf_counter() - start
+    extra = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    return (
+        f"{name}, {side}x{side}, float32, score and gradient: {extra:.0f} MB above the loaded "
+        f"network, {seconds:.0f} s, {100 * unseen(slope):.1f} % of the pixels without gradient"
+    )
+
+
+def main() -> None:
+    """Measure, print, and write the tables where asked."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    known = ["pocket", "niqe", *NETWORKS]
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"default all: {', '.join(known)}")
+    parser.add_argument("--write", type=Path, help="page whose table is replaced")
+    parser.add_argument("--golden", type=Path, help="pyiqa's ResultsCalibra folder")
+    parser.add_argument("--memory", choices=known)
+    parser.add_argument("--side", type=int, default=1024)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    if options.memory:
+        print(memory(options.memory, options.side))
+        return
+    if options.golden:
+        print("\n".join(golden(options.golden)))
+        return
+    kept = json.loads(RESULTS.read_text())["rows"] if RESULTS.exists() else {}
+    for name in options.names or known:
+        kept[name] = measure(name)
+        rows = {name: kept[name] for name in known if name in kept}
+        RESULTS.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n")
+        print(table({name: kept[name]})[-1], flush=True)
+    if options.write:
+        text = options.write.read_text(encoding="utf-8")
+        before, after = text.split(MARKS[0])[0], text.split(MARKS[1])[1]
+        lines = "\n".join(table(rows))
+        options.write.write_text(f"{before}{MARKS[0]}\n{lines}\n{MARKS[1]}{after}", "utf-8")
+
+
+if __name__ == "__main__":
+    main()
