@@ -56,8 +56,12 @@ def _parser() -> argparse.ArgumentParser:
     reconstruct = commands.add_parser("reconstruct", help="noise to picture")
     reconstruct.add_argument("input", type=Path, help="state file")
     reconstruct.add_argument("-o", "--output", type=Path, required=True)
+    train = commands.add_parser("train-ms-liqe", help="train the paper's quality model")
+    train.add_argument("config", type=Path, help="TOML or JSON file, see docs/ms_liqe.md")
+    train.set_defaults(module="train_ms_liqe")
     _add_calibrate(commands.add_parser("calibrate", help="fit a prior's logistic, Eq. (21)"))
     _add_download(commands.add_parser("download", help="fetch a checkpoint, if you say so"))
+    _add_convert_dape(commands.add_parser("convert-dape", help="SeeSR's pickles to safetensors"))
     for command in commands.choices.values():
         command.set_defaults(module=command.get_default("module") or "commands")
         command.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps")
@@ -86,7 +90,12 @@ def _add_backbone(parser: argparse.ArgumentParser) -> None:
         "--backbone",
         default="pocket",
         metavar="PATH",
-        help="pocket, or a diffusers folder or single-file checkpoint of SD 1.5, 2.x or SDXL",
+        help="pocket; a diffusers folder or single-file checkpoint of SD 1.5, 2.x or SDXL; or "
+        "seesr:FOLDER",
+    )
+    parser.add_argument("--base", metavar="PATH", help="SeeSR's SD 2.0 or 2.1 base checkpoint")
+    parser.add_argument(
+        "--without-dape", action="store_true", default=None, help="SeeSR without image tokens"
     )
     parser.add_argument("--controlnet", metavar="PATH", help="its ControlNet, folder or file")
     parser.add_argument("--control-strength", type=float, help="of the ControlNet, default 1")
@@ -120,6 +129,13 @@ def _add_calibrate(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-o", "--output", type=Path, required=True, help="JSON file")
     parser.set_defaults(module="calibrate")
+
+
+def _add_convert_dape(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("ram", type=Path, help="ram_swin_large_14m.pth")
+    parser.add_argument("dape", type=Path, help="DAPE.pth")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="dape.safetensors")
+    parser.set_defaults(module="convert_dape")
 
 
 def _version() -> str:

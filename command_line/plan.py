@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 
-from ..edict.backbones import BACKBONES
 from ..edict.inversion import check_picture
 from ..iqa_priors import Prior
 from ..map_estimation.enhance import STATE_KIND, check_prior
@@ -18,15 +17,13 @@ from .failures import EXPECTED, tell
 
 # A saved run is a dozen float64 pairs as large as the picture.
 RUN_BYTES = 300  # per pixel
-BACKBONE_OPTIONS = (
-    "controlnet",
-    "control_strength",
-    "prompt",
-    "negative",
-    "cfg",
-    "dtype",
-    "prediction",
-)
+_TEXT_OPTIONS = ("control_strength", "prompt", "negative", "cfg", "dtype")
+BACKBONE_OPTIONS = {
+    "pocket": (),
+    "diffusers": ("controlnet", "prediction", *_TEXT_OPTIONS),
+    "seesr": ("base", "without_dape", *_TEXT_OPTIONS),
+}
+_PATHS = ("path", "controlnet", "base")
 
 
 def check_device(name: str) -> None:
@@ -50,20 +47,27 @@ def choose_backbone(options: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     Returns: the name and the options of `load_backbone`.
     Raises: ValueError for a path that does not exist, or options that go with another backbone.
     """
-    chosen = {name: getattr(options, name) for name in BACKBONE_OPTIONS}
-    chosen = {name: value for name, value in chosen.items() if value is not None}
     kind, _, path = options.backbone.partition(":")
-    if kind not in BACKBONES:
+    if kind not in BACKBONE_OPTIONS:
         kind, path = "diffusers", options.backbone  # a path, which on Windows may have a colon
+    known = dict.fromkeys(name for names in BACKBONE_OPTIONS.values() for name in names)
+    chosen = {name: getattr(options, name) for name in known}
+    chosen = {name: value for name, value in chosen.items() if value is not None}
+    for name in chosen:
+        if name not in BACKBONE_OPTIONS[kind]:
+            raise ValueError(
+                f"--{name.replace('_', '-')} does not go with --backbone {options.backbone}: leave "
+                "it out, or choose another backbone"
+            )
     if kind == "pocket":
-        if chosen:
-            named = ", ".join(f"--{name.replace('_', '-')}" for name in chosen)
-            raise ValueError(f"{named} goes with a checkpoint: give one with --backbone PATH")
         return kind, {}
-    for name in (path, chosen.get("controlnet", path)):
-        if not Path(name).exists():
-            raise ValueError(f"there is no {name!r}: give --backbone pocket, or a file or folder")
-    return kind, {"path": path, **chosen}
+    chosen["path"] = path
+    for name in _PATHS:
+        if name in chosen and not Path(chosen[name]).exists():
+            raise ValueError(
+                f"there is no {chosen[name]!r}: give a file or folder, or --backbone pocket"
+            )
+    return kind, chosen
 
 
 def plan(

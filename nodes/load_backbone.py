@@ -1,11 +1,20 @@
-"""Node: load a diffusion backbone."""
+"""Node: load a diffusion backbone from the pack or from ComfyUI's model folders."""
+
+import os
+from pathlib import Path
+from typing import Any
 
 import comfy.model_management as mm
+import folder_paths
+import torch
 from comfy_api.latest import io
 
-from ..edict.backbones import BACKBONES, load_backbone
+from ..edict.backbones import load_backbone
 from .session import outside_inference_mode
 from .sockets import CATEGORY, Backbone
+
+NOTHING = "none"
+SEESR = "seesr"  # folder of ComfyUI's models, and name in extra_model_paths.yaml
 
 
 class LoadBackbone(io.ComfyNode):
@@ -22,11 +31,13 @@ class LoadBackbone(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "name",
-                    options=list(BACKBONES),
+                    options=["pocket", *_checkpoints(), *_seesr_models()],
                     default="pocket",
                     tooltip="pocket: the small network inside the pack, no download. It is a "
-                    "preview of the method, not Stable Diffusion.",
-                )
+                    "preview of the method, not Stable Diffusion. Others: SD 1.5, SD 2.x and SDXL "
+                    "in models/checkpoints and models/diffusers, SeeSR in models/seesr.",
+                ),
+                *_options(),
             ],
             outputs=[
                 Backbone.Output(
@@ -38,6 +49,140 @@ class LoadBackbone(io.ComfyNode):
 
     @classmethod
     @outside_inference_mode
-    def execute(cls, name: str) -> io.NodeOutput:
+    def execute(cls, name: str, **options: Any) -> io.NodeOutput:
         """Load it onto ComfyUI's device."""
-        return io.NodeOutput(load_backbone(name, mm.get_torch_device()))
+        kind, chosen = _resolve(name, options)
+        if "path" in chosen:
+            _make_room(Path(chosen["path"]))
+        return io.NodeOutput(load_backbone(kind, mm.get_torch_device(), **chosen))
+
+
+def _options() -> list[Any]:
+    """Inputs that go with a checkpoint; workflows made before there were any need none."""
+    return [
+        io.Combo.Input(
+            "controlnet",
+            options=[NOTHING, *_controlnets()],
+            default=NOTHING,
+            optional=True,
+            tooltip="A ControlNet of the checkpoint's family, such as tile, from "
+            "models/controlnet. It sees the picture being enhanced. SeeSR has its own.",
+        ),
+        io.Float.Input(
+            "control_strength",
+            default=1.0,
+            min=0.0,
+            max=2.0,
+            step=0.05,
+            round=0.01,
+            optional=True,
+            tooltip="How much the ControlNet weighs, SeeSR's own too.",
+        ),
+        io.String.Input(
+            "prompt",
+            default="",
+            optional=True,
+            tooltip="What is in the picture. Empty, as the method has it, is a safe choice.",
+        ),
+        io.String.Input(
+            "negative",
+            default="",
+            optional=True,
+            tooltip="What to keep away from; used when cfg is not 1.",
+        ),
+        io.Float.Input(
+            "cfg",
+            default=1.0,
+            min=0.0,
+            max=20.0,
+            step=0.1,
+            round=0.01,
+            optional=True,
+            tooltip="Guidance by the prompt. 1 is the method's; others double the cost.",
+        ),
+        io.Combo.Input(
+            "dtype",
+            options=["auto", "float32", "bfloat16", "float16"],
+            default="auto",
+            optional=True,
+            tooltip="Precision of the network. auto: bfloat16 on GPUs that have it, float32 on "
+            "the CPU. The noise stays exact in any.",
+        ),
+        io.Combo.Input(
+            "base",
+            options=[NOTHING, *_checkpoints()],
+            default=NOTHING,
+            optional=True,
+            tooltip="For SeeSR only: the SD 2.0 or 2.1 base checkpoint that gives it text encoder "
+            "and autoencoder.",
+        ),
+    ]
+
+
+def _resolve(name: str, options: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Name and options of `load_backbone` from the node's inputs."""
+    if name == "pocket":
+        return name, {}
+    prefix = name.partition(": ")[0]
+    base, controlnet = options.pop("base", NOTHING), options.pop("controlnet", NOTHING)
+    chosen = {"tokenizer": _tokenizer(), **options}
+    if not prefix.startswith(SEESR):
+        control = "" if controlnet == NOTHING else _controlnets()[controlnet]
+        return "diffusers", {"path": _checkpoints()[name], "controlnet": control, **chosen}
+    if base == NOTHING:
+        raise ValueError(f"{name} needs an SD 2.0 or 2.1 checkpoint: choose one as base")
+    if controlnet != NOTHING:
+        raise ValueError(f"{name} has a ControlNet of its own: set controlnet to {NOTHING}")
+    chosen["without_dape"] = prefix != SEESR
+    return SEESR, {"path": _seesr_models()[name], "base": _checkpoints()[base], **chosen}
+
+
+def _tokenizer() -> str:
+    """CLIP's vocabulary, which comes with ComfyUI: single-file checkpoints hold none."""
+    folder = Path(mm.__file__ or "").with_name("sd1_tokenizer")
+    return str(folder) if folder.is_dir() else ""
+
+
+def _checkpoints() -> dict[str, str]:
+    """Checkpoints in ComfyUI's folders: how the node calls them, and where they are."""
+    return {
+        **_files("checkpoints", "checkpoint: "),
+        **_folders("diffusers", "model_index.json", "diffusers: "),
+    }
+
+
+def _controlnets() -> dict[str, str]:
+    return {**_files("controlnet", ""), **_folders("controlnet", "config.json", "")}
+
+
+def _seesr_models() -> dict[str, str]:
+    folder_paths.add_model_folder_path(SEESR, os.path.join(folder_paths.models_dir, SEESR))
+    found = {}
+    for inner, path in _folders(SEESR, os.path.join("controlnet", "config.json"), "").items():
+        found[f"{SEESR}: {inner}"] = path
+        found[f"{SEESR} without DAPE: {inner}"] = path
+    return found
+
+
+def _files(kind: str, prefix: str) -> dict[str, str]:
+    names = folder_paths.get_filename_list(kind)
+    return {prefix + name: str(folder_paths.get_full_path(kind, name)) for name in names}
+
+
+def _folders(kind: str, mark: str, prefix: str) -> dict[str, str]:
+    """Folders that hold the file `mark`, named by their place among the models."""
+    found: dict[str, str] = {}
+    for top in folder_paths.get_folder_paths(kind):
+        for folder, inner, _ in os.walk(top, followlinks=True):
+            if os.path.exists(os.path.join(folder, mark)):
+                found.setdefault(prefix + os.path.relpath(folder, top), folder)
+                inner.clear()
+    return found
+
+
+def _make_room(path: Path) -> None:
+    """Ask ComfyUI to unload other models if this one needs their memory."""
+    files = path.rglob("*.safetensors") if path.is_dir() else [path]
+    # ComfyUI's own weights must be moved in inference mode, or they are spoilt for it.
+    with torch.inference_mode():
+        mm.free_memory(sum(file.stat().st_size for file in files), mm.get_torch_device())

@@ -55,7 +55,7 @@ QUICK = InversionOptions(steps=3, mixing=0.93)
 IMAGE = picture(3, tiny.SIDE, tiny.SIDE)
 ROUND_TRIP = 1e-6  # float64 state; measured 3e-15
 SAME = 1e-6  # the same weights and operations; measured 0
-FINITE_DIFFERENCE = 0.01  # float32 network; measured 1e-3
+FINITE_DIFFERENCE = 0.01  # float32 network; measured 1e-4
 
 
 @pytest.fixture(scope="module")
@@ -137,9 +137,15 @@ def test_a_saved_picture_is_reconstructed_from_its_file(models, guided, tmp_path
     torch.testing.assert_close(reconstruct_picture(again).x, reconstruct_picture(latents).x)
 
 
-def test_a_finite_difference_agrees_with_the_gradient(guided):
-    bijection, _ = bind(guided, IMAGE, QUICK)
-    pair = inverted(guided).pair
+@pytest.mark.parametrize(
+    ("name", "strength", "cfg"), [("sd15", 0.34, 1.0), ("sd2_v", 1.0, 1.0), ("sdxl", 0.34, 2.0)]
+)
+def test_a_finite_difference_agrees_with_the_gradient(models, name, strength, cfg):
+    """Where eps-prediction starts from pure noise, a random network is too chaotic for this."""
+    backbone = load(models, name, controlnet=str(models / f"{name}_control"), cfg=cfg)
+    options = replace(QUICK, strength=strength)
+    bijection, _ = bind(backbone, IMAGE, options)
+    pair = invert_picture(backbone, IMAGE, options).pair
     weight = torch.randn(pair.x.shape, generator=torch.Generator().manual_seed(5)).double()
 
     def energy(x):
@@ -149,7 +155,7 @@ def test_a_finite_difference_agrees_with_the_gradient(guided):
     reconstruct(bijection, pair, tape)
     gradient = pull_back(bijection, tape, LatentPair(weight, torch.zeros_like(weight))).x
     direction = gradient / gradient.norm()
-    step = 1e-2
+    step = 1e-3
     with torch.no_grad():
         slope = (energy(pair.x + step * direction) - energy(pair.x - step * direction)) / (2 * step)
     assert abs(slope / float(gradient.norm()) - 1) < FINITE_DIFFERENCE

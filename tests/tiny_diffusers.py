@@ -166,7 +166,8 @@ def write_folder(
         index[f"tokenizer{suffix}"] = ["transformers", "CLIPTokenizer"]
         index[f"text_encoder{suffix}"] = ["transformers", "CLIPTextModel"]
     for name, network in networks.items():
-        network.to(torch.float16 if variant else torch.float32)
+        for parameter in network.parameters():
+            parameter.data = parameter.data.half() if variant else parameter.data
         network.save_pretrained(path / name, variant=variant)
     (path / "model_index.json").write_text(json.dumps(index))
     (path / "scheduler").mkdir()
