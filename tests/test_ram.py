@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from latent_map.__main__ import main
 from latent_map.edict.backbones.dape import (
     MERGED,
     add_low_rank,
@@ -209,3 +210,31 @@ def test_a_failed_conversion_leaves_nothing_behind(pickles, tmp_path):
 def test_ram_alone_is_not_taken_for_the_converted_file():
     refused("holds no DAPE", RAM)
     assert not any(name.startswith(MERGED) for name in find_encoder(DAPE, RAM))
+
+
+def command(capsys, *arguments):
+    code = main(["convert-dape", *map(str, arguments)])
+    return code, capsys.readouterr()
+
+
+def test_the_command_converts(pickles, capsys, tmp_path, golden):
+    out = tmp_path / "dape.safetensors"
+    code, printed = command(capsys, *pickles, "-o", out)
+    assert code == 0
+    assert str(out) in printed.out
+    tokens = image_tokens(load(out), golden["picture"])
+    assert relative(tokens, golden["picture_tokens"]) < GOLDEN
+
+
+def test_the_command_overwrites_nothing_and_explains(pickles, capsys, tmp_path):
+    ram, dape = pickles
+    code, printed = command(capsys, ram, dape, "-o", tmp_path / "no" / "x.safetensors")
+    assert (code, printed.err.count("\n")) == (2, 1)
+    assert "make it first" in printed.err
+    (tmp_path / "out.safetensors").write_bytes(b"mine")
+    code, printed = command(capsys, ram, dape, "-o", tmp_path / "out.safetensors")
+    assert (code, printed.err.count("\n")) == (2, 1)
+    assert (tmp_path / "out.safetensors").read_bytes() == b"mine"
+    code, printed = command(capsys, dape, ram, "-o", tmp_path / "new.safetensors")
+    assert (code, printed.err.count("\n")) == (2, 1)
+    assert "holds no DAPE" in printed.err
