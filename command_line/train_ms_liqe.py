@@ -1,0 +1,81 @@
+"""latent-map train-ms-liqe: the paper's quality model, from a TOML or JSON file."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from ..iqa_priors.ms_liqe_training import OPTION_NAMES, MsLiqeOptions
+from ..iqa_priors.ms_liqe_training import train_ms_liqe as train
+from ..iqa_priors.opinion_data import Dataset, read_opinions
+from .plan import check_device
+
+KEYS = {"clip", "out", "training", "datasets"}
+DATASET_KEYS = {"name", "images", "train", "validation", "batch"}
+
+
+def train_ms_liqe(options: argparse.Namespace) -> int:
+    """Train, or go on, as the configuration says; all files are checked first.
+
+    Returns: 0. Raises: ValueError for what cannot be used.
+    """
+    check_device(options.device)
+    config = read_config(options.config)
+    _check_keys(config, KEYS, {"training"}, str(options.config))
+    folder = options.config.parent
+    settings = config.get("training", {})
+    _check_keys(settings, set(OPTION_NAMES), set(OPTION_NAMES), f"training in {options.config}")
+    try:
+        chosen = MsLiqeOptions(**settings)
+    except TypeError as error:
+        raise ValueError(f"training in {options.config}: {error}") from None
+    datasets = tuple(_dataset(entry, options.config) for entry in config["datasets"])
+    names = [dataset.name for dataset in datasets]
+    if not datasets or len(set(names)) < len(names):
+        raise ValueError(f"{options.config} needs datasets, each of another name; found {names}")
+    found = train(folder / config["clip"], datasets, folder / config["out"], chosen, options.device)
+    print(found)
+    return 0
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """A TOML or JSON file's table.
+
+    Raises: ValueError if it cannot be read.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        if path.suffix.lower() == ".json":
+            found = json.loads(text)
+        else:
+            import tomllib
+
+            found = tomllib.loads(text)
+    except ModuleNotFoundError:
+        raise ValueError(f"{path}: TOML needs Python 3.11: write the same as JSON") from None
+    except (OSError, ValueError) as error:
+        raise ValueError(f"cannot read {path} ({error}): give a TOML or JSON file") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} holds no table: see docs/ms_liqe.md")
+    return found
+
+
+def _dataset(entry: dict[str, Any], config: Path) -> Dataset:
+    where = f"dataset {entry.get('name', '')!r} in {config}"
+    _check_keys(entry, DATASET_KEYS | {"falling"}, {"falling"}, where)
+    batch, folder = entry["batch"], config.parent
+    images, falling = folder / entry["images"], bool(entry.get("falling", False))
+    lists = [read_opinions(folder / entry[k], images, falling) for k in ("train", "validation")]
+    if not isinstance(batch, int) or not 2 <= batch <= len(lists[0]):
+        raise ValueError(f"{where}: batch {batch} must be from 2 to its {len(lists[0])} pictures")
+    return Dataset(str(entry["name"]), *lists, batch)
+
+
+def _check_keys(found: dict[str, Any], known: set[str], optional: set[str], where: str) -> None:
+    for problem, names in (
+        ("does not know", found.keys() - known),
+        ("lacks", known - optional - found.keys()),
+    ):
+        if names:
+            allowed = ", ".join(sorted(known))
+            raise ValueError(f"{where} {problem} {', '.join(sorted(names))}: it takes {allowed}")
