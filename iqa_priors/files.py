@@ -25,7 +25,7 @@ class PriorFile(NamedTuple):
     Attributes:
         name: file name, the same in every folder.
         size_mb: about how much a download is, in megabytes; 0 where unknown.
-        url: where `download_file` gets it.
+        url: where `download_file` gets it; empty where nobody publishes it.
     """
 
     name: str
@@ -99,17 +99,13 @@ def missing_message(prior: str, missing: Sequence[PriorFile], folders: Sequence[
 
 def _message(prior: str, missing: Sequence[PriorFile], folders: Sequence[Path]) -> str:
     names = " and ".join(_described(file) for file in missing)
-    first = folders[0]
     places = ", ".join(str(folder) for folder in folders)
+    remedy = f"get it with `python -m latent_map download-prior {prior} --folder {folders[0]}`"
     if not all(file.url for file in missing):
-        return (
-            f"prior {prior!r} needs the file {names}, which nobody publishes and which is in none "
-            f"of the folders {places}: train it yourself, or choose another prior"
-        )
+        remedy = f"nobody publishes it, so train it and put it into {folders[0]}"
     return (
-        f"prior {prior!r} needs the file {names}, which is in none of the folders {places}: get it "
-        f"with `python -m latent_map download-prior {prior} --folder {first}`, or choose another "
-        "prior"
+        f"prior {prior!r} needs the file {names}, which is in none of the folders {places}: "
+        f"{remedy}, or choose another prior"
     )
 
 
@@ -128,6 +124,10 @@ def download_file(file: PriorFile, folder: Path, progress: Progress | None = Non
     Raises: ValueError if the server cannot be reached, refuses, or breaks off, or if the folder
         cannot be written.
     """
+    if not file.url:
+        raise ValueError(
+            f"nobody publishes {file.name}: make it yourself, and put it into {folder}"
+        )
     target = Path(folder) / file.name
     if target.is_file():
         log.info("%s is there already", target)

@@ -1,11 +1,27 @@
+import http.server
+import json
 import math
 import re
+import threading
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from latent_map.iqa_priors import PRIORS, CombinedPrior, Logistic, QualityPrior, load_prior
+from latent_map.iqa_priors import (
+    PRIORS,
+    CombinedPrior,
+    Logistic,
+    PriorRow,
+    QualityPrior,
+    Scorer,
+    download_file,
+    load_prior,
+    missing_files,
+    missing_message,
+    score_pictures,
+)
+from latent_map.iqa_priors.files import PriorFile, find_files
 
 from .toys import picture
 
@@ -142,3 +158,245 @@ def test_an_unknown_prior_is_refused_with_the_known_ones():
     with pytest.raises(ValueError, match=re.escape(", ".join(PRIORS))) as refused:
         load_prior("vmaf")
     assert "unknown prior 'vmaf'" in str(refused.value)
+
+
+# Rows and files.
+
+
+def test_every_row_says_what_a_user_must_know():
+    for name, row in PRIORS.items():
+        assert row.summary, name
+        assert row.range, name
+        assert row.licence, name
+        assert not row.calibrated or name == "pocket"
+        assert ("lower" in row.range) == row.lower_better, name
+        assert row.constants or (math.isfinite(row.xi3) and row.xi4 > 0), name
+        assert all(file.url.startswith("https://") or not file.url for file in row.files), name
+
+
+@pytest.fixture
+def empty_folders(tmp_path, monkeypatch):
+    """No weight file anywhere, whatever this machine has."""
+    monkeypatch.setenv("LATENT_MAP_MODELS", str(tmp_path / "ours"))
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    return tmp_path
+
+
+FILE = "CNNIQA_koniq10k-e6f14c91.pth"
+
+
+def test_a_missing_file_is_named_with_the_folders_and_the_remedy(empty_folders):
+    given = empty_folders / "models"
+    with pytest.raises(ValueError, match="needs the file") as refused:
+        load_prior("cnniqa", folders=[given])
+    for word in (FILE, given, empty_folders / "ours" / "iqa", empty_folders / "hub" / "pyiqa"):
+        assert str(word) in str(refused.value)
+    assert "download-prior cnniqa --folder" in str(refused.value)
+    assert missing_message("cnniqa", missing_files("cnniqa"), [given]) == str(refused.value)
+
+
+def test_files_are_looked_for_in_order(empty_folders):
+    (file,) = PRIORS["cnniqa"].files
+    places = [empty_folders / place for place in ("hub/pyiqa", "ours/iqa", "second", "first")]
+    folders = [empty_folders / "first", empty_folders / "second"]
+    assert missing_files("cnniqa", folders) == [file]
+    for place in places:
+        place.mkdir(parents=True)
+        (place / FILE).write_bytes(b"")
+        assert find_files("cnniqa", [file], folders) == (place / FILE,)
+    assert missing_files("cnniqa", folders) == []
+
+
+def test_a_given_path_is_the_only_place(empty_folders):
+    (file,) = PRIORS["cnniqa"].files
+    other = empty_folders / "mine.pth"
+    other.write_bytes(b"")
+    assert find_files("cnniqa", [file], path=other) == (other,)
+    with pytest.raises(ValueError, match="no weights of prior 'cnniqa' at"):
+        find_files("cnniqa", [file], path=empty_folders / "nothing.pth")
+    with pytest.raises(ValueError, match="none of the folders") as refused:
+        find_files("cnniqa", [file], path=empty_folders)
+    assert "hub" not in str(refused.value)
+
+
+def test_a_download_appears_when_it_is_complete(tmp_path):
+    source, seen = tmp_path / "source.pth", []
+    source.write_bytes(bytes(range(256)) * 9000)
+    file = PriorFile("weights.pth", 2, source.as_uri())
+    target = download_file(file, tmp_path / "new" / "iqa", lambda *done: seen.append(done))
+    assert target.read_bytes() == source.read_bytes()
+    assert seen[-1] == (source.stat().st_size, source.stat().st_size)
+    assert [p.name for p in target.parent.iterdir()] == ["weights.pth"]
+    source.unlink()
+    assert download_file(file, tmp_path / "new" / "iqa") == target  # there already
+
+
+class CutOff(http.server.BaseHTTPRequestHandler):
+    """A server that breaks off."""
+
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Length", "1000")
+        self.end_headers()
+        self.wfile.write(b"x" * 400)
+
+    def log_message(self, *_):
+        pass
+
+
+def test_a_download_cut_off_leaves_nothing_behind(tmp_path):
+    server = http.server.HTTPServer(("127.0.0.1", 0), CutOff)
+    threading.Thread(target=server.handle_request, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}/weights.pth"
+    with pytest.raises(ValueError, match="400 of 1000 bytes"):
+        download_file(PriorFile("weights.pth", 1, url), tmp_path)
+    server.server_close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_nobody_publishes_is_not_downloaded(tmp_path):
+    file = PriorFile("own.safetensors", 1, "")
+    with pytest.raises(ValueError, match="nobody publishes"):
+        download_file(file, tmp_path)
+    assert "train it" in missing_message("own", [file])
+
+
+def test_a_download_that_cannot_begin_says_what_to_do(tmp_path):
+    file = PriorFile("weights.pth", 1, (tmp_path / "nothing.pth").as_uri())
+    with pytest.raises(ValueError, match="by hand"):
+        download_file(file, tmp_path / "iqa")
+    assert list((tmp_path / "iqa").iterdir()) == []
+
+
+# Loading with constants and crops of one's own.
+
+
+def calibration(**changes):
+    return {"prior": "niqe", "xi3": 3.0, "xi4": 0.5, "lower_better": True, "n": 10, **changes}
+
+
+def test_a_users_calibration_replaces_the_built_in_one(tmp_path):
+    assert load_prior("niqe").logistic == Logistic(4.5, 0.8, True, calibrated=False)
+    file = tmp_path / "niqe.json"
+    file.write_text(json.dumps(calibration(plcc=0.9, srcc=None, rmse=None, source="x.csv")))
+    for form in (file, str(file), calibration()):
+        assert load_prior("niqe", calibration=form).logistic == Logistic(3.0, 0.5, True)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("{", "cannot read"),
+        ("[]", "holds no calibration"),
+        (json.dumps(calibration(xi3="high")), "is no calibration"),
+        (json.dumps({"prior": "niqe", "xi4": 1}), "xi3"),
+        (json.dumps(calibration(prior="musiq")), "for 'musiq'"),
+        (json.dumps(calibration(lower_better=False)), "lower_better False"),
+        (json.dumps(calibration(xi4=0)), "xi4 != 0"),
+    ],
+)
+def test_a_calibration_that_does_not_fit_is_refused(tmp_path, content, words):
+    file = tmp_path / "given.json"
+    file.write_text(content)
+    with pytest.raises(ValueError, match=re.escape(words)):
+        load_prior("niqe", calibration=file)
+
+
+def top_left(image):
+    return image[..., :4, :4].flatten(1).mean(1)
+
+
+def everywhere(image):
+    return image.flatten(1).mean(1)
+
+
+@pytest.fixture
+def cropping(monkeypatch):
+    """A made-up metric that officially looks at one corner."""
+    row = PriorRow(lambda *_: Scorer(top_left, everywhere), "corner", "0..1", "none", 0.5, 0.1)
+    monkeypatch.setitem(PRIORS, "corner", row)
+
+
+def test_a_prior_covers_the_picture_and_its_scores_are_official(cropping):
+    image = picture(3)
+    prior, official = load_prior("corner"), load_prior("corner", crops="official")
+    assert torch.equal(prior(image), Logistic(0.5, 0.1)(everywhere(image)))
+    assert torch.equal(official(image), Logistic(0.5, 0.1)(top_left(image)))
+    for loaded in (prior, official, prior.as_published()):
+        assert torch.equal(loaded.scores(image)["corner"], top_left(image))
+    assert torch.equal(prior.as_published()(image), official(image))
+    combined = CombinedPrior((prior, prior), (1.0, 2.0))
+    assert torch.allclose(combined.as_published()(image), official(image))
+
+
+def test_unknown_crops_are_refused():
+    with pytest.raises(ValueError, match="choose cover or official"):
+        load_prior("pocket", crops="all")
+
+
+def test_a_combination_is_no_prior_if_one_part_is_none():
+    combined = CombinedPrior((constant("a", 0.2), brightness(no_gradient="it counts")), (1.0, 1.0))
+    assert combined.no_gradient == "it counts"
+    with pytest.raises(ValueError, match="it counts"):
+        combined(picture().requires_grad_(True))
+
+
+# Reports.
+
+
+def test_a_report_has_a_line_per_picture_and_metric_and_the_means(cropping):
+    images = torch.stack([torch.full((3, 8, 8), v) for v in (0.4, 0.6)])
+    report = score_pictures(images, [load_prior("corner"), brightness(xi3=0.6)])
+    low, high = 1 / (1 + math.e), 1 / (1 + 1 / math.e)
+    assert [line.split() for line in report.table.splitlines()] == [
+        ["picture", "metric", "quality", "raw", "score"],
+        ["1", "corner", f"{low:.4f}", "0.4000"],
+        ["1", "brightness", f"{low:.4f}", "0.4000"],
+        ["2", "corner", f"{high:.4f}", "0.6000"],
+        ["2", "brightness", "0.5000", "0.6000"],
+        ["mean", "corner", "0.5000", "0.5000"],
+        ["mean", "brightness", f"{(low + 0.5) / 2:.4f}", "0.5000"],
+    ]
+    assert report.quality == pytest.approx((low + high + low + 0.5) / 4, abs=1e-5)
+    assert report.heat_map is None
+
+
+def test_a_combination_is_reported_with_its_parts():
+    combined = CombinedPrior((constant("a", 0.2), constant("b", 0.8)), (3.0, 1.0))
+    report = score_pictures(picture(), [combined])
+    assert [line.split()[1:3] for line in report.table.splitlines()[1:]] == [
+        ["a", "0.2000"],
+        ["b", "0.8000"],
+        ["3", "a"],  # "3 a + b", the combination's name
+    ]
+    assert report.quality == pytest.approx(0.35)
+
+
+def halves(image):
+    """Bad on the left, good on the right."""
+    return image.new_tensor([[-50.0, 50.0]]).expand(len(image), 1, 2)
+
+
+def test_the_heat_map_is_red_where_quality_is_low_and_green_where_it_is_high():
+    prior = QualityPrior("halves", everywhere, Logistic(0, 1), local=halves)
+    image = torch.full((2, 3, 8, 12), 0.5)
+    found = score_pictures(image, [constant("a", 0.5), CombinedPrior((prior,), (1.0,))]).heat_map
+    assert found.shape == image.shape
+    assert ((found >= 0) & (found <= 1)).all()
+    red, green, _ = found.unbind(1)
+    assert (red > green)[..., :3].all()
+    assert (red < green)[..., -3:].all()
+
+
+def test_the_pocket_priors_local_scores_average_to_its_score():
+    prior = load_prior("pocket")
+    image = picture(3, 64, 64, batch=2)
+    local = prior.local(image)
+    assert local.shape == (2, 16, 16)
+    # Bilinear enlargement moves a little weight at the borders.
+    assert torch.allclose(local.mean((1, 2)), prior.scores(image)["pocket"], atol=0.05)
+
+
+def test_nothing_to_score_with_is_refused():
+    with pytest.raises(ValueError, match="no prior"):
+        score_pictures(picture(), [])
