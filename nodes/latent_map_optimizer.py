@@ -108,6 +108,14 @@ class LatentMapOptimizer(io.ComfyNode):
                     max=1000,
                     tooltip="Show the picture each so many iterations; 0 is off.",
                 ),
+                io.Boolean.Input(
+                    "check_gradient",
+                    default=True,
+                    optional=True,
+                    tooltip="Compare the first gradient with a finite difference, at the price of "
+                    "one or two reconstructions, and warn in the log if some patch of the model "
+                    "spoils it.",
+                ),
             ],
             outputs=[
                 EdictLatents.Output(

@@ -9,6 +9,7 @@ import comfy.model_patcher
 import comfy.sampler_helpers
 import comfy.samplers
 import torch
+from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from torch import Tensor, nn
 
 from ..edict.protocols import Binding
@@ -70,7 +71,7 @@ class NativeBackbone:
     """
 
     def __init__(self, model: Any, vae: Any, conditioning: Conditioning):
-        self.name = f"ComfyUI {type(model.model).__name__}"
+        self.name = f"ComfyUI {type(model.model.model_config).__name__}"
         _check_kind(model, vae)
         self.sampling = read_sampling(model.get_model_object("model_sampling"))
         self.patcher = core_versions.static_clone(model)
@@ -151,7 +152,29 @@ class NativeDenoiser:
         refuse_extra_channels(ready, self.backbone.name)
         if controls := list(controls_of(ready)):
             self._prepare_controls(live, ready, controls, shape)
+        current_session().once(
+            live.inner, lambda _: self._allow_mutation(live, ready, shape, exits)
+        )
         return ready
+
+    def _allow_mutation(self, live: LiveModel, conds: dict, shape: tuple, exits: ExitStack) -> None:
+        """Try one gradient; where the network overwrites what it needs, let it be copied first.
+
+        Flux-like transformers add in place to what a normalisation before has saved.
+        """
+        if isinstance(live.inner.diffusion_model, UNetModel):
+            return  # copied at the one place where ControlNets do so
+        level = float(self.backbone.sampling.sigmas[-1])
+        latent = torch.zeros(shape, device=live.device, requires_grad=True)
+        with torch.enable_grad():
+            sigma = torch.full((shape[0],), level, device=live.device)
+            denoised = _denoise(live, conds, latent, sigma, self.backbone.conditioning.guidance)
+            try:
+                torch.autograd.grad(denoised.sum(), latent)
+            except RuntimeError as error:
+                if "inplace operation" not in str(error):
+                    raise
+                exits.enter_context(torch.autograd.graph.allow_mutation_on_saved_tensors())
 
     def _prepare_controls(self, live: LiveModel, conds: dict, controls: list, shape: tuple) -> None:
         """Let ControlNets make and keep their hints now, for some move weights to do so."""
@@ -206,7 +229,7 @@ def _one_by_one(given: dict) -> list[Tensor]:
 def _check_kind(model: Any, vae: Any) -> None:
     """Raise ValueError for models whose latents are no pictures, or belong to another VAE."""
     inner = model.model
-    name = type(inner).__name__
+    name = type(inner.model_config).__name__
     form = inner.latent_format
     if form.latent_dimensions != 2 or getattr(vae, "latent_dim", 2) != 2:
         raise ValueError(

@@ -37,7 +37,7 @@ class Conditioning:
                 f"cfg {self.guidance} needs a negative conditioning: connect one, or set cfg to 1"
             )
         for conditioning in (self.positive, self.negative):
-            if conditioning is not None and comfy.sampler_helpers.cond_has_hooks(conditioning):
+            if any(_has_hooks(options) for _, options in conditioning or ()):
                 raise ValueError(
                     "conditioning with hooks changes the model's weights while it runs, which "
                     "gradients do not survive: take the hook nodes out (LoRA loaders are fine)"
@@ -105,6 +105,11 @@ def refuse_extra_channels(conds: dict[str, list[dict]], model: str) -> None:
             f"{model} takes a mask or a second picture beside the latent (an inpainting or editing "
             "model): use the ordinary checkpoint of the same family"
         )
+
+
+def _has_hooks(options: dict) -> bool:
+    control = options.get("control")
+    return "hooks" in options or (control is not None and bool(control.get_extra_hooks()))
 
 
 def _copy_chain(control: Any) -> Any:

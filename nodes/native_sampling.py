@@ -67,7 +67,7 @@ def read_sampling(model_sampling: Any) -> NativeSampling:
     Raises: ValueError, with its name, for a kind of sampling that has no such steps.
     """
     kind, prediction = type(model_sampling), _prediction(type(model_sampling))
-    name = " + ".join(base.__name__ for base in kind.__mro__[1:3])
+    name = f"{kind.__name__} ({', '.join(base.__name__ for base in kind.__bases__)})"
     sigmas = getattr(model_sampling, "sigmas", None)
     if prediction is None or sigmas is None or getattr(model_sampling, "sigma_data", 1.0) != 1.0:
         raise ValueError(

@@ -1,132 +1,173 @@
-"""Checks of ComfyUI's own models as backbones, inside one ComfyUI process without a server.
+"""Checks of ComfyUI's own models as backbones, in numbers."""
 
-    COMFYUI_PATH=~/ComfyUI python tests/comfyui/native_checks.py CHECK ...
-
-Each check prints one JSON line of measured numbers, which tests/test_comfyui_native.py judges.
-Nodes run in inference mode here, as ComfyUI runs them.
-"""
-
-import importlib.util
-import json
-import os
-import sys
-from pathlib import Path
-
-REPOSITORY = Path(__file__).resolve().parents[2]
-sys.path[:0] = [
-    str(Path(os.environ.get("COMFYUI_PATH", "~/ComfyUI")).expanduser()),
-    str(Path(__file__).parent),
-]
-arguments, sys.argv[1:] = sys.argv[1:], []
-import comfy.cli_args  # noqa: E402
-
-comfy.cli_args.args.cpu = True
-import torch  # noqa: E402
-
-SPEC = importlib.util.spec_from_file_location(
-    "latent_map", REPOSITORY / "__init__.py", submodule_search_locations=[str(REPOSITORY)]
+import native_models
+import torch
+from latent_map.nodes import (
+    edict_invert,
+    edict_reconstruct,
+    fidelity_loss,
+    iqa_prior,
+    latent_map_optimizer,
+    post_enhance,
 )
-sys.modules["latent_map"] = importlib.util.module_from_spec(SPEC)
-import comfy.sample  # noqa: E402
-import native_models  # noqa: E402
-from latent_map.edict.inversion import (  # noqa: E402
-    InversionOptions,
-    invert_picture,
-    round_trip_error,
+from native_process import (
+    STEPS,
+    backbone,
+    finite_differences,
+    in_node,
+    interrupted,
+    ksampler,
+    load,
+    load_control,
+    picture,
+    run_node,
+    state,
 )
-from latent_map.edict.tape import Tape  # noqa: E402
-from latent_map.edict.transform import LatentPair, pull_back, reconstruct  # noqa: E402
-from latent_map.nodes import backbone_from_model, session  # noqa: E402
-
-SIDE = 64  # pixels: latents of 8 x 8
-STEPS = 3
-
-
-def in_node(function):
-    """Run as ComfyUI runs a node of the pack: inference mode outside, our session inside."""
-    with torch.inference_mode():
-        return session.outside_inference_mode(lambda cls: function())(None)
-
-
-def picture(batch: int = 1) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(7)
-    coarse = torch.rand((batch, 3, 8, 8), generator=generator)
-    return torch.nn.functional.interpolate(coarse, SIDE, mode="bilinear") * 0.8 + 0.1
-
-
-def backbone(tiny, cfg=1.0, control=None, strength=1.0):
-    """Through the node."""
-    with torch.inference_mode():
-        output = backbone_from_model.BackboneFromModel.execute(
-            model=tiny.model,
-            vae=tiny.vae,
-            positive=tiny.positive,
-            cfg=cfg,
-            strength=strength,
-            negative=tiny.negative if cfg != 1 else None,
-            control_net=control,
-        )
-    return output.result[0]
-
-
-def load(kind: str):
-    with torch.inference_mode():  # as loader nodes run
-        return native_models.KINDS[kind]()
-
-
-def energy_of(latents, pair):
-    """A smooth score of both decoded pictures."""
-    images = latents.codec.decode(torch.cat(pair))
-    return ((images - 0.5) ** 2).mean().double() + (images.diff(dim=-1) ** 2).mean().double()
-
-
-def energy_and_gradient(latents, memory="recompute"):
-    tape = Tape(latents.bijection.calls, memory)
-    pair = reconstruct(latents.bijection, latents.pair, tape)
-    leaves = LatentPair(*(z.detach().requires_grad_(True) for z in pair))
-    with torch.enable_grad():
-        energy = energy_of(latents, leaves)
-    gradient = LatentPair(*torch.autograd.grad(energy, leaves))
-    return float(energy), pull_back(latents.bijection, tape, gradient)
-
-
-def difference(latents, direction, size):
-    """Central finite difference of the energy along a direction of unit norm."""
-    values = []
-    for sign in (1, -1):
-        moved = LatentPair(
-            *(z + sign * size * d for z, d in zip(latents.pair, direction, strict=True))
-        )
-        values.append(float(energy_of(latents, reconstruct(latents.bijection, moved))))
-    return (values[0] - values[1]) / (2 * size)
-
-
-def finite_differences(bound, change=1e-4):
-    """Along the gradient, by a step that changes the energy by about `change` of itself."""
-    latents = invert_picture(bound, picture(), InversionOptions(STEPS, 0.93))
-    energy, gradient = energy_and_gradient(latents)
-    norm = float(sum((g**2).sum() for g in gradient)) ** 0.5
-    unit = [g / norm for g in gradient]
-    found = difference(latents, unit, change * energy / norm)
-    return {
-        "round_trip": round_trip_error(latents),
-        "norm": norm,
-        "difference": found,
-        "relative_error": abs(found - norm) / abs(found),
-    }
 
 
 def check_gradient(kind="sd15", cfg="1", control=""):
-    tiny = load(kind)
-    net = None
-    if control:
-        with torch.inference_mode():
-            net = native_models.control_net()
-    bound = backbone(tiny, float(cfg), net)
+    net = load_control() if control else None
+    bound = backbone(load(kind), float(cfg), net)
     return in_node(lambda: finite_differences(bound))
 
 
-if __name__ == "__main__":
-    for argument in arguments:
-        name, *options = argument.split(":")
-        print(json.dumps({"check": argument, **globals()[f"check_{name}"](*options)}), flush=True)
+def check_sampler(kind="sd15", control=""):
+    """KSampler before, after a gradient, after an interrupted gradient: the same bits?"""
+    tiny, net = load(kind), load_control() if control else None
+    before = ksampler(tiny, control=net)
+    bound = backbone(tiny, control=net)
+    in_node(lambda: finite_differences(bound))
+    after = ksampler(tiny, control=net)
+    first = state(tiny, net)
+    stopped = interrupted(bound)
+    last = ksampler(tiny, control=net)
+    found = state(tiny, net)
+    again = in_node(lambda: finite_differences(bound))
+    return {
+        "std": float(before.std()),
+        "after": torch.equal(before, after),
+        "interrupted": stopped,
+        "after_interrupt": torch.equal(before, last),
+        "left": {k: int(first[k]) + int(found[k]) for k in found},
+        "relative_error": again["relative_error"],
+    }
+
+
+def check_lora():
+    """A patched model: the patch counts, and is gone afterwards to the last bit."""
+    tiny = load("sd15")
+    before = ksampler(tiny)
+    key = "diffusion_model.middle_block.1.proj_in.weight"
+    weight = tiny.model.model.state_dict()[key].clone()
+    with torch.inference_mode():
+        patched = tiny.model.clone()
+        patched.add_patches({key: ("diff", (torch.ones_like(weight) * 0.05,))}, 1.0)
+    outputs = []
+    for model in (tiny.model, patched):
+        bound = backbone(tiny._replace(model=model))
+        outputs.append(in_node(lambda bound=bound: finite_differences(bound)))
+    inside = float((tiny.model.model.state_dict()[key] - weight).abs().max())
+    after = ksampler(tiny)
+    return {
+        "shift_inside": inside,
+        "shift": float((tiny.model.model.state_dict()[key] - weight).abs().max()),
+        "after": torch.equal(before, after),
+        "slopes": [found["norm"] for found in outputs],
+        "relative_error": max(found["relative_error"] for found in outputs),
+        **state(tiny),
+    }
+
+
+def check_network(kind):
+    """What the network is handed, and what the denoiser gives back, for arbitrary latents."""
+    bound, seen = backbone(load(kind)), []
+
+    def watch(module, given, output):
+        seen.append((given[0].clone(), float(given[1][0]), output.clone()))
+
+    def run():
+        binding = bound.bind(picture())
+        latent = binding.codec.encode(picture()).double()
+        network = bound.patcher.model.diffusion_model
+        errors = []
+        for step in bound.schedule(4, "trailing").steps:
+            for amplitude in (0.5, 1.0, 2.0):
+                hook = network.register_forward_hook(watch)
+                u = amplitude * (latent + 0.1)
+                direction = binding.denoiser(u, step.label)
+                hook.remove()
+                given, time, output = seen[-1]
+                label = step.label * 1000 if kind in ("sd3", "flux_1000") else step.label
+                errors.append(
+                    (
+                        float((given - u).norm() / u.norm()),
+                        abs(time - label),
+                        float((direction - output).norm() / output.norm()),
+                    )
+                )
+        names = ("input_error", "label_error", "output_error")
+        return dict(zip(names, (max(column) for column in zip(*errors, strict=True)), strict=True))
+
+    return in_node(run)
+
+
+def check_nodes(kind="sd15", control=""):
+    """Every node of the pack that takes a backbone, each in a session of its own."""
+    bound = backbone(load(kind), control=load_control() if control else None)
+    image = picture(2).movedim(1, -1)
+    (prior,) = run_node(iqa_prior.IqaPrior, name="pocket")
+    (fidelity,) = run_node(
+        fidelity_loss.FidelityLoss, name="low_resolution", scale=4, reduction="mse"
+    )
+    options = {"steps": STEPS, "mixing": 0.93, "strength": 1.0}
+    options |= {"spacing": "trailing", "order": "fixed"}
+    (latents,) = run_node(edict_invert.EdictInvert, backbone=bound, image=image, **options)
+    back, _ = run_node(edict_reconstruct.EdictReconstruct, latents=latents)
+    options = {"iterations": 2, "optimizer": "adam", "learning_rate": 0.05, "momentum": 0.5}
+    options |= {"lam": 0.01, "clip": 0.0, "patience": 0, "target_quality": 0.0}
+    options |= {"memory": "store", "preview_every": 0, "check_gradient": True}
+    best, traces, _ = run_node(
+        latent_map_optimizer.LatentMapOptimizer,
+        latents=latents,
+        prior=prior,
+        fidelity=fidelity,
+        **options,
+    )
+    optimised, _ = run_node(edict_reconstruct.EdictReconstruct, latents=best)
+    options = {"preset": "fast", "iterations": 1, "lam": -1.0, "strength": 1.0}
+    enhanced, *_ = run_node(
+        post_enhance.PostEnhance,
+        image=image,
+        backbone=bound,
+        prior=prior,
+        fidelity=fidelity,
+        preview_every=0,
+        **options,
+    )
+
+    def through_codec():
+        binding = bound.bind(picture(2))
+        return binding.codec.decode(binding.codec.encode(picture(2))).clamp(0, 1).movedim(1, -1)
+
+    wanted = in_node(through_codec)
+    return {
+        "round_trip": float((back - wanted).abs().max()),
+        "moved": float((optimised - back).abs().max()),
+        "falls": [trace[-1].energy < trace[0].energy for trace in traces],
+        "finite": bool(torch.isfinite(enhanced).all()),
+        "shape": list(enhanced.shape),
+    }
+
+
+def check_refusals():
+    """What is said of models that cannot work."""
+    return {name: refusal(make) for name, make in native_models.REFUSED.items()}
+
+
+def refusal(make):
+    try:
+        bound = backbone(make(), cfg=1.0 if make is not native_models.unguided else 4.0)
+        in_node(lambda: bound.bind(picture()).denoiser(torch.zeros(1, 4, 8, 8), 999))
+    except ValueError as error:
+        return str(error)
+    return "worked"

@@ -1,11 +1,13 @@
 """Tiny native models of every kind, of random weights, built in ComfyUI's own classes.
 
-Imports ComfyUI: for the process of native_checks.py, never for pytest's own.
+Imports ComfyUI: for a ComfyUI process, never for pytest's own.
 """
 
 from dataclasses import fields
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
+import comfy.latent_formats
+import comfy.model_base
 import comfy.model_patcher
 import comfy.sd
 import comfy.supported_models
@@ -182,12 +184,6 @@ def control_net(seed: int = 5) -> ControlNet:
     return ControlNet(network, load_device=CPU)
 
 
-class Latents:
-    """Latent shapes by kind."""
-
-    channels: ClassVar = {"sd3": 16, "flux": 16}
-
-
 KINDS = {
     "sd15": sd15,
     "sd15_v": sd15_v,
@@ -195,4 +191,62 @@ KINDS = {
     "sdxl": sdxl,
     "sd3": sd3,
     "flux": flux,
+}
+
+
+def video() -> Tiny:
+    tiny = sd15()
+    tiny.model.model.latent_format = comfy.latent_formats.Wan21()
+    return tiny
+
+
+def inpainting() -> Tiny:
+    tiny = sd15()
+    tiny.model.model.set_inpaint()
+    return tiny
+
+
+def editing() -> Tiny:
+    """InstructPix2Pix: another picture's latent beside the noise."""
+    config = config_of(comfy.supported_models.SD15, UNET | {"in_channels": 8})
+    inner = comfy.model_base.SD15_instructpix2pix(config, device=CPU)
+    return Tiny(patched(inner, 0), tiny_kl(), conditioning(1), conditioning(2))
+
+
+def edm() -> Tiny:
+    from comfy_extras.nodes_model_advanced import ModelSamplingContinuousEDM
+
+    tiny = sd15()
+    (model,) = ModelSamplingContinuousEDM().patch(tiny.model, "edm_playground_v2.5", 120.0, 0.002)
+    return tiny._replace(model=model)
+
+
+def cascade() -> Tiny:
+    from comfy_extras.nodes_model_advanced import ModelSamplingStableCascade
+
+    tiny = sd15()
+    (model,) = ModelSamplingStableCascade().patch(tiny.model, 2.0)
+    return tiny._replace(model=model)
+
+
+def hooks() -> Tiny:
+    tiny = sd15()
+    return tiny._replace(positive=[[tiny.positive[0][0], {"hooks": object()}]])
+
+
+def unguided() -> Tiny:
+    return sd15()._replace(negative=None)
+
+
+REFUSED = {
+    "video": video,
+    "other_vae": lambda: sd15()._replace(vae=tiny_taesd(16)),
+    "inpainting": inpainting,
+    "editing": editing,
+    "edm": edm,
+    "lcm": lambda: sampled_as("lcm", False),
+    "cascade": cascade,
+    "eps_zsnr": lambda: sampled_as("eps", True),
+    "hooks": hooks,
+    "no_negative": unguided,
 }

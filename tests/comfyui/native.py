@@ -1,0 +1,21 @@
+"""Run checks of ComfyUI's own models as backbones, one JSON line each.
+
+    COMFYUI_PATH=~/ComfyUI python tests/comfyui/native.py CHECK[:OPTION...] ...
+
+e.g. `gradient:sd15:4:control` or `trap_attention`: functions of native_checks.py, native_traps.py.
+"""
+
+import json
+import sys
+
+if __name__ == "__main__":
+    arguments = sys.argv[1:]
+    import native_process  # noqa: F401, I001 - sets up the process for the two below
+    import native_checks
+    import native_traps
+
+    checks = vars(native_checks) | vars(native_traps)
+    for argument in arguments:
+        name, *options = argument.split(":")
+        found = checks[f"check_{name}"](*options)
+        print(json.dumps({"check": argument, **found}), flush=True)

@@ -1,0 +1,195 @@
+"""ComfyUI's own models as backbones, in a real ComfyUI process on the CPU.
+
+COMFYUI_PATH names the checkout (default ~/ComfyUI); see tests/comfyui/README.md.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).resolve().parent / "comfyui"
+COMFYUI = Path(os.environ.get("COMFYUI_PATH", "~/ComfyUI")).expanduser()
+PYTHON = os.environ.get("COMFYUI_PYTHON", sys.executable)
+if not (COMFYUI / "main.py").is_file():
+    pytest.skip(
+        f"ComfyUI: NOT RUN (no ComfyUI in {COMFYUI}: set COMFYUI_PATH to a checkout)",
+        allow_module_level=True,
+    )
+REQUIREMENTS = "import aiohttp, av, kornia, torchsde, transformers"
+if subprocess.run([PYTHON, "-c", REQUIREMENTS], capture_output=True, check=False).returncode:
+    pytest.skip(
+        f"ComfyUI: NOT RUN ({Path(PYTHON).name} lacks ComfyUI's requirements: install them, or set "
+        "COMFYUI_PYTHON to a Python that has them)",
+        allow_module_level=True,
+    )
+
+GRADIENT, CONTROL_GRADIENT = 0.01, 0.02  # along the gradient, float32 networks
+ROUND_TRIP = 1e-6
+SAME_INPUT = 1e-6  # float32; the usual call in sigma space is 10 to 18 % off in the second half
+SAME_OUTPUT = 1e-4  # the network's output, back from what the sampler makes of it in float32
+GRADIENTS = [
+    *(f"gradient:{kind}:1" for kind in ("sd15", "sd15_v", "sd15_zsnr", "sdxl", "sd3", "flux")),
+    *(f"gradient:{kind}:4" for kind in ("sd15", "sdxl", "sd3")),
+    *(f"gradient:sd15:{cfg}:control" for cfg in (1, 4)),
+    "gradient:sd15_v:4:control",
+]
+NETWORKS = [f"network:{kind}" for kind in ("sd15", "sd15_v", "sd15_zsnr", "sdxl", "sd3", "flux")]
+TRAPS = ["skip", "attention", "control_attention", "buffers", "dynamic", "decode", "freeze", "move"]
+GROUPS = {
+    "gradients": GRADIENTS,
+    "networks": [*NETWORKS, "refusals", "lora"],
+    "samplers": ["sampler:sd15", "sampler:sd15:control", "sampler:sd3", "moves"],
+    "nodes": ["nodes:sd15", "nodes:sdxl", "nodes:sd3"],
+    "traps": [f"trap_{name}" for name in TRAPS],
+}
+
+
+@pytest.fixture(scope="module")
+def found():
+    """The numbers of a check; the checks of a group share a process."""
+    results = {}
+
+    def look_up(check):
+        if check not in results:
+            group = next(group for group in GROUPS.values() if check in group)
+            results.update(run(group))
+        return results[check]
+
+    return look_up
+
+
+def run(checks):
+    done = subprocess.run(
+        [PYTHON, HERE / "native.py", *checks],
+        cwd=COMFYUI,
+        env={"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", **os.environ},
+        capture_output=True,
+        text=True,
+        timeout=1500,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"check"')]
+    return {line["check"]: line for line in lines}
+
+
+@pytest.mark.parametrize("check", GRADIENTS)
+def test_the_gradient_is_that_of_finite_differences(found, check):
+    limit = CONTROL_GRADIENT if "control" in check else GRADIENT
+    assert found(check)["norm"] > 0
+    assert found(check)["relative_error"] < limit
+    assert found(check)["round_trip"] < ROUND_TRIP
+
+
+@pytest.mark.parametrize("check", NETWORKS)
+def test_the_network_sees_exactly_the_latent_with_its_label(found, check):
+    """Whatever the latent's amplitude: the second half step is handed the next level's."""
+    assert found(check)["input_error"] < SAME_INPUT
+    assert found(check)["label_error"] < 1e-4
+    assert found(check)["output_error"] < SAME_OUTPUT
+
+
+@pytest.mark.parametrize("check", ["sampler:sd15", "sampler:sd15:control", "sampler:sd3"])
+def test_the_ordinary_sampler_gives_the_same_bits_afterwards(found, check):
+    result = found(check)
+    assert result["std"] > 0
+    assert result["interrupted"]
+    assert result["after"]
+    assert result["after_interrupt"]
+    assert result["left"] == dict.fromkeys(result["left"], 0)
+    assert result["relative_error"] < GRADIENT
+
+
+def test_a_patched_model_counts_and_its_patch_is_gone_to_the_last_bit(found):
+    result = found("lora")
+    assert result["slopes"][0] != result["slopes"][1]
+    assert result["shift_inside"] > 0
+    assert result["shift"] == 0
+    assert result["after"]
+    assert result["relative_error"] < GRADIENT
+    assert result["requiring_grad"] == 0
+
+
+@pytest.mark.parametrize("check", GROUPS["nodes"])
+def test_every_node_works_with_it(found, check):
+    result = found(check)
+    assert result["round_trip"] < ROUND_TRIP
+    assert result["moved"] > 0
+    assert all(result["falls"])
+    assert result["finite"]
+    assert result["shape"] == [2, 64, 64, 3]
+
+
+def test_weights_move_only_inside_inference_mode(found):
+    assert found("moves")["moves"] > 0
+    assert found("moves")["outside"] == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("video", "video or audio latents"),
+        ("other_vae", "the VAE that belongs to the model"),
+        ("inpainting", "inpainting model"),
+        ("editing", "inpainting or editing"),
+        ("edm", "EDM"),
+        ("lcm", "LCM"),
+        ("cascade", "StableCascadeSampling"),
+        ("eps_zsnr", "zero terminal SNR"),
+        ("hooks", "hooks"),
+        ("no_negative", "negative conditioning"),
+    ],
+)
+def test_what_cannot_work_is_refused_by_name(found, kind, message):
+    assert message in found("refusals")[kind]
+
+
+def test_skip_tensors_that_a_controlnet_adds_to_are_copied(found):
+    result = found("trap_skip")
+    assert result["guarded"]["relative_error"] < CONTROL_GRADIENT
+    assert "inplace operation" in result["unguarded"]["error"]
+
+
+@pytest.mark.parametrize("check", ["trap_attention", "trap_control_attention"])
+def test_attention_without_a_backward_is_replaced(found, check):
+    result = found(check)
+    assert result["guarded"]["relative_error"] < GRADIENT
+    assert result["unguarded"]["relative_error"] > 2 * GRADIENT
+
+
+def test_weights_in_reused_buffers_are_refused(found):
+    assert "does not fit into the graphics memory" in found("trap_buffers")["error"]
+
+
+def test_dynamic_memory_is_switched_off_where_it_can_be(found):
+    result = found("trap_dynamic")
+    assert result["static"]
+    assert result["plain"]
+    assert "--disable-dynamic-vram" in result["refused"]
+
+
+def test_decoding_never_falls_back_to_tiles_without_gradient(found):
+    result = found("trap_decode")
+    assert result["whole"]
+    assert result["guarded"] == "pretended"
+    assert result["unguarded"] is False  # what VAE.decode does
+
+
+def test_pixels_are_not_clamped_before_the_objective(found):
+    assert found("trap_decode")["below_0"] > 0
+
+
+def test_weights_are_made_fit_for_gradients(found):
+    result = found("trap_freeze")
+    assert result["guarded"]["relative_error"] < GRADIENT
+    assert "nference tensors" in result["unguarded"]["error"]
+
+
+def test_other_models_survive_making_room(found):
+    result = found("trap_move")
+    assert result["guarded"] == "fine"
+    assert "version counter" in result["unguarded"]
