@@ -1,8 +1,11 @@
 """Node: the fidelity term."""
 
+import comfy.model_management as mm
 from comfy_api.latest import io
 
-from ..fidelity import FIDELITIES, load_fidelity
+from ..fidelity import FIDELITIES, REFUSED, available, load_fidelity, missing_file
+from .iqa_prior import MISSING, model_folders
+from .session import outside_inference_mode
 from .sockets import CATEGORY, Fidelity
 
 
@@ -20,10 +23,9 @@ class FidelityLoss(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "name",
-                    options=list(FIDELITIES),
+                    options=available(model_folders()),
                     default="low_resolution",
-                    tooltip="low_resolution: distance after downsampling, keeps content and colour "
-                    "and leaves room for detail (Eq. 20). mse, mae: every pixel.",
+                    tooltip=_tooltip(),
                 ),
                 io.Int.Input(
                     "scale",
@@ -39,6 +41,16 @@ class FidelityLoss(io.ComfyNode):
                     tooltip="low_resolution only: mean square, its root, or the norm as printed in "
                     "the paper, which holds the picture far tighter.",
                 ),
+                io.Combo.Input(
+                    "planes",
+                    options=["rgb", "luma"],
+                    default="rgb",
+                    optional=True,
+                    tooltip="For measures of grey pictures ("
+                    + ", ".join(name for name, row in FIDELITIES.items() if "planes" in row.options)
+                    + "). rgb: the mean of the three channels, which holds colour. luma: "
+                    "brightness alone, as published; colour is then free.",
+                ),
             ],
             outputs=[
                 Fidelity.Output(
@@ -49,7 +61,31 @@ class FidelityLoss(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, name: str, scale: int, reduction: str) -> io.NodeOutput:
-        """Make the term."""
-        options = {"scale": scale, "reduction": reduction} if name == "low_resolution" else {}
-        return io.NodeOutput(load_fidelity(name, **options))
+    def validate_inputs(cls, name=None) -> bool | str:
+        """Say what is missing before anything runs. Names with and without the mark are one."""
+        try:
+            return missing_file(name or "low_resolution", model_folders()) or True
+        except ValueError as error:
+            return str(error)
+
+    @classmethod
+    @outside_inference_mode
+    def execute(cls, name: str, scale: int, reduction: str, planes: str = "rgb") -> io.NodeOutput:
+        """Make the term on ComfyUI's device."""
+        name = name.removesuffix(MISSING)
+        given = {"scale": scale, "reduction": reduction, "planes": planes}
+        taken = {k: v for k, v in given.items() if k in FIDELITIES[name].options}
+        term = load_fidelity(name, mm.get_torch_device(), folders=model_folders(), **taken)
+        return io.NodeOutput(term)
+
+
+def _tooltip() -> str:
+    lines = [
+        "0 when equal, lower is better. Weight files go to models/iqa (or LATENT_MAP_MODELS/iqa, "
+        "or torchvision's own cache); nothing is downloaded here."
+    ]
+    for name, row in FIDELITIES.items():
+        file = f"{row.file.name}, {row.file.size_mb} MB" if row.file else "no file needed"
+        lines.append(f"{name}: " + "; ".join((row.summary, row.range, file, row.licence)))
+    lines += [f"not offered: {name}: {reason}" for name, reason in REFUSED.items()]
+    return "\n".join(lines)
