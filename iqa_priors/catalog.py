@@ -30,7 +30,7 @@ PRIORS: dict[str, PriorRow] = {
     "pocket": PriorRow(
         _pocket,
         "small network inside the pack, made to be climbed",
-        "about -6..6",
+        "-30..30",
         "Apache-2.0",
         calibrated=True,
         min_side=32,

@@ -39,11 +39,12 @@ def score_pictures(image: Tensor, priors: Sequence[Prior]) -> ScoreReport:
     """
     if not priors:
         raise ValueError("no prior to score with: connect one")
-    rows, qualities = [], []
+    rows, qualities, known = [], [], set()
     for prior in map(as_published, priors):
         for part in parts(prior):
-            for name, raw, quality in _of_prior(part, image):
-                rows.append((name, raw, quality))
+            if part not in known:
+                rows += _of_prior(part, image)
+                known.add(part)
         combined = torch.cat([prior(item) for item in image.split(1)])
         qualities.append(combined)
         if isinstance(prior, CombinedPrior):

@@ -372,6 +372,13 @@ def test_a_combination_is_reported_with_its_parts():
     assert report.quality == pytest.approx(0.35)
 
 
+def test_a_metric_that_comes_twice_is_reported_once():
+    one, other = constant("a", 0.2), constant("b", 0.8)
+    report = score_pictures(picture(), [one, CombinedPrior((one, other), (1.0, 1.0))])
+    names = [line.split()[1] for line in report.table.splitlines()[1:]]
+    assert names == ["a", "b", "a"]  # the last one is "a + b"
+
+
 def halves(image):
     """Bad on the left, good on the right."""
     return image.new_tensor([[-50.0, 50.0]]).expand(len(image), 1, 2)
