@@ -62,6 +62,11 @@ def _parser() -> argparse.ArgumentParser:
     _add_calibrate(commands.add_parser("calibrate", help="fit a prior's logistic, Eq. (21)"))
     _add_download(commands.add_parser("download", help="fetch a checkpoint, if you say so"))
     _add_convert_dape(commands.add_parser("convert-dape", help="SeeSR's pickles to safetensors"))
+    _add_recover(commands.add_parser("recover", help="what one fidelity measure leads back to"))
+    fetch = commands.add_parser("download-fidelity", help="get the weights of a fidelity measure")
+    fetch.add_argument("measure", help="lpips, lpips_alex or dists")
+    fetch.add_argument("--folder", type=Path, help="default: torchvision's cache")
+    fetch.set_defaults(module="download_fidelity")
     for command in commands.choices.values():
         command.set_defaults(module=command.get_default("module") or "commands")
         command.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps")
@@ -136,6 +141,21 @@ def _add_convert_dape(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dape", type=Path, help="DAPE.pth")
     parser.add_argument("-o", "--output", type=Path, required=True, help="dape.safetensors")
     parser.set_defaults(module="convert_dape")
+
+
+def _add_recover(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(module="recover")
+    parser.add_argument("reference", type=Path, help="picture file")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="picture file to write")
+    parser.add_argument(
+        "--fidelity", default="low_resolution", help="a measure of docs/fidelity.md"
+    )
+    parser.add_argument("--from", dest="start", choices=("noise", "jpeg"), default="noise")
+    parser.add_argument("--iterations", type=int, default=500)
+    parser.add_argument("--learning-rate", type=float, default=0.02)
+    parser.add_argument("--size", type=int, help="central square of this many pixels")
+    parser.add_argument("--seed", type=int, default=0, help="of the noise")
+    parser.add_argument("--weights", type=Path, help="the measure's weight file, or its folder")
 
 
 def _version() -> str:
