@@ -1,0 +1,221 @@
+"""latent-map download against a server on this machine."""
+
+import hashlib
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+import torch
+from latent_map.__main__ import main
+from latent_map.command_line import download as module
+from latent_map.command_line.download import SOURCES, RemoteFile, Source, fetch
+from safetensors.torch import save
+
+WEIGHTS = save({"a": torch.arange(20000).float()})
+TEXT = b'{"a": 1}'
+COMMIT = "0123456789" * 4
+
+
+class Hub(BaseHTTPRequestHandler):
+    """Serves `content`; breaks off after `limit` bytes of an answer; may not know ranges."""
+
+    content: dict
+    limit: int | None
+    ranges: bool
+    asked: list
+
+    def do_GET(self):
+        self.asked.append((self.path, self.headers.get("Range")))
+        body = self.content.get(self.path)
+        if body is None:
+            self.send_error(404)
+            return
+        asked = self.headers.get("Range") if self.ranges else None
+        start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked else 0
+        if start and start >= len(body):
+            self.send_error(416)
+            return
+        self.send_response(206 if asked else 200)
+        self.send_header("Content-Length", str(len(body) - start))
+        self.end_headers()
+        self.wfile.write(body[start:][: self.limit])
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """A server with one small checkpoint, `tiny`, whose weights are pinned."""
+    sums = (hashlib.sha256(content).hexdigest() for content in (TEXT, WEIGHTS))
+    files = (
+        RemoteFile("model_index.json"),
+        RemoteFile("unet/a.safetensors", len(WEIGHTS), list(sums)[1]),
+    )
+    monkeypatch.setitem(SOURCES, "tiny", Source("someone/tiny", "a test", COMMIT, files))
+    prefix = f"/someone/tiny/resolve/{COMMIT}/"
+    content = {prefix + "model_index.json": TEXT, prefix + "unet/a.safetensors": WEIGHTS}
+    Hub.content, Hub.limit, Hub.ranges, Hub.asked = content, None, True, []
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    Hub.url, Hub.prefix = f"http://127.0.0.1:{server.server_port}", prefix
+    yield Hub
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def run(capsys):
+    def call(*arguments):
+        capsys.readouterr()
+        return main(["download", *map(str, arguments)]), *capsys.readouterr()
+
+    return call
+
+
+def files_in(folder):
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+WHOLE = {"model_index.json": TEXT, "unet/a.safetensors": WEIGHTS}
+
+
+def test_a_checkpoint_is_fetched_and_its_sums_are_told(hub, run, tmp_path):
+    code, out, _ = run("tiny", "-o", tmp_path / "tiny", "--endpoint", hub.url)
+    assert code == 0
+    assert files_in(tmp_path / "tiny") == WHOLE
+    first, second, last = out.splitlines()
+    assert f"sha256 {hashlib.sha256(TEXT).hexdigest()}  (not pinned)" in first
+    assert second.endswith(hashlib.sha256(WEIGHTS).hexdigest())
+    assert f"--backbone {tmp_path / 'tiny'}" in last
+
+
+def test_a_broken_connection_is_gone_on_from(hub, run, tmp_path):
+    hub.limit = 30000
+    code, _, err = run("tiny", "-o", tmp_path, "--endpoint", hub.url)
+    assert code == 3
+    assert err.count("\n") == 1
+    assert "30000 of" in err or "IncompleteRead" in err
+    assert str(tmp_path / "unet" / "a.safetensors") in err
+    assert files_in(tmp_path).keys() == {"model_index.json", "unet/a.safetensors.part"}
+    hub.limit = None
+    assert run("tiny", "-o", tmp_path, "--endpoint", hub.url)[0] == 0
+    assert hub.asked[-1][1] == "bytes=30000-"
+    assert files_in(tmp_path) == WHOLE
+
+
+def test_a_server_without_ranges_starts_anew(hub, run, tmp_path):
+    hub.limit, hub.ranges = 30000, False
+    run("tiny", "-o", tmp_path, "--endpoint", hub.url)
+    hub.limit = None
+    assert run("tiny", "-o", tmp_path, "--endpoint", hub.url)[0] == 0
+    assert files_in(tmp_path) == WHOLE
+
+
+def test_a_part_that_is_whole_already_is_used(hub, run, tmp_path):
+    (tmp_path / "unet").mkdir()
+    (tmp_path / "unet" / "a.safetensors.part").write_bytes(WEIGHTS)
+    assert run("tiny", "-o", tmp_path, "--endpoint", hub.url)[0] == 0
+    assert files_in(tmp_path) == WHOLE
+
+
+def test_what_is_there_is_not_fetched_again(hub, run, tmp_path):
+    run("tiny", "-o", tmp_path, "--endpoint", hub.url)
+    before = len(hub.asked)
+    assert run("tiny", "-o", tmp_path, "--endpoint", hub.url)[0] == 0
+    assert len(hub.asked) == before
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (bytes(len(WEIGHTS)), "not the pinned file"),
+        (WEIGHTS + b"more", "bytes instead of"),
+        (b"<!DOCTYPE html>please log in", "bytes instead of"),
+    ],
+)
+def test_a_wrong_file_does_not_stay(hub, run, tmp_path, content, words):
+    hub.content[hub.prefix + "unet/a.safetensors"] = content
+    code, _, err = run("tiny", "-o", tmp_path, "--endpoint", hub.url)
+    assert code == 3
+    assert words in err
+    assert files_in(tmp_path).keys() == {"model_index.json"}
+
+
+def test_a_wrong_file_that_was_there_is_named_and_kept(hub, run, tmp_path):
+    (tmp_path / "unet").mkdir()
+    (tmp_path / "unet" / "a.safetensors").write_bytes(b"mine")
+    code, _, err = run("tiny", "-o", tmp_path, "--endpoint", hub.url)
+    assert code == 3
+    assert "delete it" in err
+    assert (tmp_path / "unet" / "a.safetensors").read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize(
+    "content", [WEIGHTS[:-1], b"<html>sorry</html>", b"version https://git-lfs"]
+)
+def test_what_no_pin_tells_the_header_does(hub, tmp_path, content):
+    address = f"{hub.url}{hub.prefix}unet/a.safetensors"
+    hub.content[hub.prefix + "unet/a.safetensors"] = content
+    with pytest.raises(OSError, match="unusable"):
+        fetch(address, tmp_path / "a.safetensors", RemoteFile("unet/a.safetensors"))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("endpoint", ["http://127.0.0.1:9", "http://unknown.invalid", None])
+def test_without_the_server_one_line_says_what_to_do_by_hand(hub, run, tmp_path, endpoint):
+    if endpoint is None:
+        hub.content.clear()
+    code, _, err = run("tiny", "-o", tmp_path / "tiny", "--endpoint", endpoint or hub.url)
+    assert code == 3
+    assert err.count("\n") == 1
+    assert "by hand" in err
+    assert f"{hub.prefix}model_index.json" in err
+    assert str(tmp_path / "tiny" / "model_index.json") in err
+    assert "models/diffusers" in err
+
+
+def test_bad_names_are_refused_before_anything_is_asked(hub, run, tmp_path):
+    code, _, err = run("sd-9")
+    assert code == 2
+    assert "choose from sd-2-base" in err
+    (tmp_path / "file").write_bytes(b"")
+    code, _, err = run("tiny", "-o", tmp_path / "file", "--endpoint", hub.url)
+    assert code == 2
+    assert "is a file" in err
+    assert not hub.asked
+
+
+def test_the_list_says_what_is_pinned(run):
+    code, out, _ = run()
+    assert code == 0
+    for name, source in SOURCES.items():
+        assert name in out
+        assert source.repository in out
+        assert source.revision[:12] in out or not source.pinned
+    assert out.count("not pinned") == sum(not source.pinned for source in SOURCES.values())
+    assert "f5bc1bd97485" in out
+
+
+def test_what_is_not_pinned_is_said(hub, run, tmp_path, monkeypatch):
+    loose = Source("someone/tiny", "a test", "main", (RemoteFile("model_index.json"),))
+    monkeypatch.setitem(SOURCES, "loose", loose)
+    hub.content["/someone/tiny/resolve/main/model_index.json"] = TEXT
+    code, _, err = run("loose", "-o", tmp_path, "--endpoint", hub.url)
+    assert code == 0
+    assert "not pinned" in err
+
+
+def test_only_the_named_server_is_asked(hub, run, tmp_path, monkeypatch):
+    opened = []
+    real = module.urllib.request.urlopen
+
+    def note(request, **options):
+        opened.append(request.full_url)
+        return real(request, **options)
+
+    monkeypatch.setattr(module.urllib.request, "urlopen", note)
+    run("tiny", "-o", tmp_path, "--endpoint", hub.url)
+    assert opened == [hub.url + path for path in hub.content]
