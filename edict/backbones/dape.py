@@ -7,6 +7,7 @@ tokens of a degraded picture those of a clean one.
 
 import math
 import pickle
+import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -202,9 +203,11 @@ def _read_pickle(path: Path, what: str) -> object:
         lazily = zipfile.is_zipfile(path)
         return torch.load(path, map_location="cpu", weights_only=True, mmap=lazily)
     except pickle.UnpicklingError as error:
+        found = re.search(r"GLOBAL (\S+)", str(error))
+        reason = f" ({found[1].rstrip('.')})" if found else ""
         raise ValueError(
-            f"{path} is damaged, or holds more than weights, and reading that could run its code: "
-            "fetch it again from its authors"
+            f"{path} is damaged, or holds more than weights{reason}, and reading that could run "
+            "its code: fetch it again from its authors"
         ) from error
     except (RuntimeError, OSError, ValueError, EOFError, KeyError, AttributeError) as error:
         text = " ".join(str(error).split())[:120]
