@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from latent_map.__main__ import main
 from latent_map.edict.backbones import load_backbone
 from latent_map.edict.backbones.diffusers_backbone import (
     DiffusersOptions,
@@ -14,7 +15,12 @@ from latent_map.edict.backbones.diffusers_backbone import (
     identity,
     load_diffusers,
 )
-from latent_map.edict.backbones.diffusers_configs import controlnet_config, text_config, unet_config
+from latent_map.edict.backbones.diffusers_configs import (
+    controlnet_config,
+    text_config,
+    unet_config,
+    vae_config,
+)
 from latent_map.edict.backbones.diffusers_denoiser import UNetDenoiser
 from latent_map.edict.backbones.diffusers_files import find_checkpoint
 from latent_map.edict.backbones.diffusers_keys import (
@@ -28,6 +34,7 @@ from latent_map.edict.backbones.diffusers_networks import (
     build_controlnet,
     build_text_encoder,
     build_unet,
+    build_vae,
     text_tensors,
 )
 from latent_map.edict.backbones.diffusers_schedule import noise_levels
@@ -43,8 +50,10 @@ from latent_map.edict.tape import Tape
 from latent_map.edict.transform import LatentPair, pull_back, reconstruct
 from latent_map.fidelity import load_fidelity
 from latent_map.map_estimation.enhance import enhance
+from latent_map.map_estimation.pictures import to_image
 from latent_map.map_estimation.settings import MapSettings
 from latent_map.weights import Stored, check_fit
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from . import tiny_diffusers as tiny
@@ -159,6 +168,37 @@ def test_a_finite_difference_agrees_with_the_gradient(models, name, strength, cf
     with torch.no_grad():
         slope = (energy(pair.x + step * direction) - energy(pair.x - step * direction)) / (2 * step)
     assert abs(slope / float(gradient.norm()) - 1) < FINITE_DIFFERENCE
+
+
+def test_the_command_line_takes_a_checkpoint_and_a_controlnet(models, tmp_path, capsys):
+    original = tmp_path / "in.png"
+    to_image(picture(5, 96, 64)).save(original)
+    chosen = ["--backbone", models / "sd15", "--controlnet", models / "sd15_ldm.safetensors"]
+    chosen += ["--control-strength", "0.5", "--prompt", "a photo", "--steps", "6"]
+
+    def run(*arguments):
+        capsys.readouterr()
+        return main([str(argument) for argument in arguments]), *capsys.readouterr()
+
+    code, out, _ = run("invert", original, "-o", tmp_path / "a.state", *chosen)
+    assert code == 0
+    assert float(out.split()[-1]) < ROUND_TRIP
+    code, _, _ = run("reconstruct", tmp_path / "a.state", "-o", tmp_path / "same.png")
+    assert code == 0
+    settings = ["--iterations", "1", "--prior", "pocket"]
+    code, _, _ = run("enhance", original, "-o", tmp_path / "out.png", *chosen, *settings)
+    assert code == 0
+    for name in ("same.png", "out.png"):
+        with Image.open(tmp_path / name) as image:
+            assert image.size == (64, 96)
+
+    (tmp_path / "cut.safetensors").write_bytes((models / "sd15.safetensors").read_bytes()[:9999])
+    chosen[1] = tmp_path / "cut.safetensors"
+    code, _, err = run("enhance", original, "-o", tmp_path / "no.png", *chosen, *settings)
+    assert code == 2
+    assert err.count("\n") == 1
+    assert "cut off" in err
+    assert not (tmp_path / "no.png").exists()
 
 
 # Precision
@@ -696,6 +736,25 @@ def test_a_full_size_text_encoder_is_recognised_by_its_shapes(name):
     rebuilt = build_text_encoder(found, projection is not None)
     check_fit(rebuilt, text_tensors(rebuilt, tensors), "a text encoder")
     assert counted(rebuilt)[1] == parameters
+
+
+def test_a_full_size_autoencoder_is_recognised_by_its_shapes():
+    widths = (128, 256, 512, 512)
+    real = build_vae(
+        {
+            "block_out_channels": widths,
+            "down_block_types": ("DownEncoderBlock2D",) * 4,
+            "up_block_types": ("UpDecoderBlock2D",) * 4,
+            "layers_per_block": 2,
+        }
+    )
+    original = tiny.vae_to_ldm(real)
+    assert "first_stage_model.decoder.up.0.block.2.conv1.weight" in original
+    assert "first_stage_model.encoder.down.2.downsample.conv.weight" in original
+    tensors = vae_from_ldm(part(on_disk(original), "first_stage_model."))
+    rebuilt = build_vae(vae_config(tensors, 0.18215))
+    check_fit(rebuilt, tensors, "this autoencoder")
+    assert counted(rebuilt) == (248, 83_653_863)
 
 
 def test_the_names_of_old_folders_and_of_checkpoints_meet(models):
