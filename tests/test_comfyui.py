@@ -36,6 +36,7 @@ if subprocess.run([PYTHON, "-c", REQUIREMENTS], capture_output=True, check=False
 
 HERE = REPOSITORY / "tests" / "comfyui"
 WORKFLOWS = ["post_enhance_pocket", "optimizer_pocket"]
+SHIPPED = sorted(path.stem for path in (REPOSITORY / "workflows").glob("*.json"))
 SAMPLE = "latent_map_sample.png"  # what the shipped workflows load
 SIDE = 64  # pixels: the whole file in a few minutes on one core
 INTERRUPT_SECONDS = 10  # one network call takes well below a second; the machine may be busy
@@ -119,7 +120,7 @@ def test_the_schemas_are_the_recorded_ones(nodes):
     assert excerpt(nodes) == recorded["nodes"]
 
 
-@pytest.mark.parametrize("name", WORKFLOWS)
+@pytest.mark.parametrize("name", SHIPPED)
 def test_a_shipped_workflow_is_offered_as_a_template(server, name):
     assert name in server.request("/workflow_templates")["latent-map"]
     served = server.request(f"/api/workflow_templates/latent-map/{name}.json")
@@ -249,7 +250,7 @@ def test_a_value_out_of_range_is_refused_at_once(server):
     assert error["type"] == "value_bigger_than_max"
 
 
-def interrupt_a_long_run(server) -> float:
+def interrupt_a_long_run(server, prompt: dict | None = None) -> float:
     """Interrupt after the second preview; the seconds until the server says so."""
     asked, previews = [], []
 
@@ -261,7 +262,7 @@ def interrupt_a_long_run(server) -> float:
                 server.interrupt()
 
     with pytest.raises(Interrupted):
-        server.run_prompt(enhancement(preset="paper", iterations=200), stop)
+        server.run_prompt(prompt or enhancement(preset="paper", iterations=200), stop)
     return time.monotonic() - asked[0]
 
 
@@ -338,6 +339,49 @@ def test_the_ordinary_sampler_is_left_as_it_was(server):
     assert used["parameters"] > clean["parameters"]  # our networks are among the counted
     for name in set(clean) - {"parameters"}:
         assert used[name] == stopped[name] == clean[name], name
+
+
+def native(**changes) -> dict:
+    """Post-Enhance and the optimizer's chain, both on ComfyUI's own checkpoint and ControlNet."""
+    chain = api_workflow("optimizer_pocket")
+    (old,) = (key for key, item in chain.items() if item["class_type"] == "DLM_LoadBackbone")
+    chain[old] = node(
+        "DLM_BackboneFromModel",
+        model=["model", 0],
+        vae=["model", 2],
+        positive=["positive", 0],
+        negative=["negative", 0],
+        control_net=["control", 0],
+        cfg=4.0,
+        strength=1.0,
+    )
+    for item in chain.values():
+        if "iterations" in item["inputs"]:
+            item["inputs"]["iterations"] = 1
+    control = node("ControlNetLoader", control_net_name="tiny.safetensors")
+    return {
+        **sampling(5, control=control),
+        **chain,
+        **enhancement(backbone=[old, 0], **changes),
+    }
+
+
+def test_comfyuis_own_model_is_a_backbone_and_left_as_it_was(server):
+    before = sampled(server, 5)
+    clean = census(server, sampling(5), "sample", 4)
+    outputs = server.run_prompt(native())
+    for name in [name for name, output in outputs.items() if "images" in output]:
+        for picture in pictures(server, {name: outputs[name]}, name):
+            assert picture.std() > 0
+    used = census(server, native(), "enhance", 5)
+    np.testing.assert_array_equal(sampled(server, 5), before)
+    interrupt_a_long_run(server, native(preset="paper", iterations=200))
+    np.testing.assert_array_equal(sampled(server, 5), before)
+    for name in set(clean) - {"parameters"}:
+        assert used[name] == clean[name], name
+    log = server.log.read_text(errors="replace")
+    assert "control could not be applied" not in log
+    assert "gradient check" not in log
 
 
 def test_the_log_still_tells_only_of_the_bad_inputs(server):

@@ -13,6 +13,56 @@ const HERE = dirname(fileURLToPath(import.meta.url));
 const VIEW = [1600, 1000]; // pixels
 const MARGIN = [[80, 30], [160, 20]]; // the frontend's side bar; its tabs and a node's title
 
+const SD15 = { ckpt_name: "v1-5-pruned-emaonly-fp16.safetensors" };
+const SDXL = { ckpt_name: "sd_xl_base_1.0.safetensors" };
+const TILE = { control_net_name: "control_v11f1e_sd15_tile.pth" };
+
+// The same end for every picture: [nodes, links] of Post-Enhance and what shows its work.
+function ending(x, source, output = "IMAGE") {
+  const nodes = {
+    enhance: ["DLM_PostEnhance", [x, 0], [380, 640], {}],
+    save: ["SaveImage", [x + 460, 0], [440, 360], { filename_prefix: "post_enhance" }],
+    summary: ["PreviewAny", [x + 460, 430], [440, 150], {}],
+    plot: ["PreviewImage", [x + 460, 650], [440, 340], {}],
+  };
+  const links = [
+    [source, output, "enhance", "image"],
+    ["backbone", "backbone", "enhance", "backbone"],
+    ["enhance", "image", "save", "images"],
+    ["enhance", "summary", "summary", "source"],
+    ["enhance", "trace plot", "plot", "images"],
+  ];
+  return { nodes, links };
+}
+
+// A checkpoint, an empty prompt and (with `tile`) a tile ControlNet as the backbone.
+function native(checkpoint, tile) {
+  const nodes = {
+    checkpoint: ["CheckpointLoaderSimple", [0, 230], [320, 100], checkpoint],
+    prompt: ["CLIPTextEncode", [0, 390], [320, 90], {}],
+    backbone: ["DLM_BackboneFromModel", [400, 0], [320, 190], {}],
+  };
+  const links = [
+    ["checkpoint", "CLIP", "prompt", "clip"],
+    ["checkpoint", "MODEL", "backbone", "model"],
+    ["checkpoint", "VAE", "backbone", "vae"],
+    ["prompt", "CONDITIONING", "backbone", "positive"],
+  ];
+  if (tile) {
+    nodes.control = ["ControlNetLoader", [0, 540], [320, 60], tile];
+    links.push(["control", "CONTROL_NET", "backbone", "control_net"]);
+  }
+  return { nodes, links };
+}
+
+function joined(...parts) {
+  const nodes = Object.assign({}, ...parts.map((part) => part.nodes));
+  return { nodes, links: parts.flatMap((part) => part.links ?? []) };
+}
+
+const note = (text) => ({ nodes: { note: ["Note", [0, 0], [320, 170], { text }] } });
+const NEEDED = "Needs, from ComfyUI's own model folders: ";
+
 // node: [type, [x, y], [width, height], widgets]; link: [from, output, to, input]
 const WORKFLOWS = {
   post_enhance_pocket: {
@@ -67,6 +117,71 @@ const WORKFLOWS = {
       ["score", "scores", "scores", "source"],
     ],
   },
+  post_enhance_sd15_tile: joined(
+    note("Refines the picture with Stable Diffusion 1.5. The tile ControlNet shows the model the picture being enhanced. "
+      + `${NEEDED}checkpoints/${SD15.ckpt_name} and controlnet/${TILE.control_net_name}; any other SD 1.5 checkpoint will do.`),
+    native(SD15, TILE),
+    { nodes: { load: ["LoadImage", [0, 660], [320, 330], SAMPLE] } },
+    ending(800, "load"),
+  ),
+  post_enhance_sdxl: joined(
+    note("Refines the picture with SDXL, which wants pictures of about a megapixel. "
+      + `${NEEDED}checkpoints/${SDXL.ckpt_name}. Connect a tile ControlNet for SDXL to control_net if you have one.`),
+    native(SDXL),
+    { nodes: { load: ["LoadImage", [0, 560], [320, 430], SAMPLE] } },
+    ending(800, "load"),
+  ),
+  post_enhance_after_upscale_model: joined(
+    note("An upscale model first, then Post-Enhance on its output at half size (twice the original). "
+      + `${NEEDED}upscale_models/RealESRGAN_x4plus.pth, checkpoints/${SD15.ckpt_name}, controlnet/${TILE.control_net_name}.`),
+    native(SD15, TILE),
+    {
+      nodes: {
+        load: ["LoadImage", [0, 660], [320, 330], SAMPLE],
+        upscaler: ["UpscaleModelLoader", [400, 660], [320, 60], { model_name: "RealESRGAN_x4plus.pth" }],
+        upscaled: ["ImageUpscaleWithModel", [400, 780], [320, 50], {}],
+        halved: ["ImageScaleBy", [400, 890], [320, 90], { upscale_method: "area", scale_by: 0.5 }],
+      },
+      links: [
+        ["upscaler", "UPSCALE_MODEL", "upscaled", "upscale_model"],
+        ["load", "IMAGE", "upscaled", "image"],
+        ["upscaled", "IMAGE", "halved", "image"],
+      ],
+    },
+    ending(800, "halved"),
+  ),
+  post_enhance_after_supir: joined(
+    note("SUPIR restores the picture, Post-Enhance refines what comes out of it, both with one SDXL checkpoint. "
+      + `${NEEDED}checkpoints/${SDXL.ckpt_name} and checkpoints/SUPIR-v0Q.ckpt, and the node pack ComfyUI-SUPIR `
+      + "(mind its licence: no commercial use)."),
+    native(SDXL),
+    {
+      nodes: {
+        load: ["LoadImage", [0, 560], [320, 430], SAMPLE],
+        supir: ["SUPIR_model_loader_v2", [400, 270], [320, 190], { supir_model: "SUPIR-v0Q.ckpt" }],
+        encode: ["SUPIR_encode", [400, 530], [320, 150], {}],
+        conditions: ["SUPIR_conditioner", [400, 750], [320, 240], {}],
+        sample: ["SUPIR_sample", [800, 0], [320, 470], {}],
+        decode: ["SUPIR_decode", [800, 540], [320, 110], {}],
+      },
+      links: [
+        ["checkpoint", "MODEL", "supir", "model"],
+        ["checkpoint", "CLIP", "supir", "clip"],
+        ["checkpoint", "VAE", "supir", "vae"],
+        ["supir", "SUPIR_VAE", "encode", "SUPIR_VAE"],
+        ["load", "IMAGE", "encode", "image"],
+        ["supir", "SUPIR_model", "conditions", "SUPIR_model"],
+        ["encode", "latent", "conditions", "latents"],
+        ["supir", "SUPIR_model", "sample", "SUPIR_model"],
+        ["encode", "latent", "sample", "latents"],
+        ["conditions", "positive", "sample", "positive"],
+        ["conditions", "negative", "sample", "negative"],
+        ["sample", "latent", "decode", "latents"],
+        ["supir", "SUPIR_VAE", "decode", "SUPIR_VAE"],
+      ],
+    },
+    ending(1200, "decode", "image"),
+  ),
 };
 
 // Runs in the page.
@@ -78,9 +193,15 @@ async function build({ nodes, links }) {
     app.graph.add(node);
     node.pos = pos;
     node.setSize(size);
+    // the frontend gives a new node the values that one of the same number had in the last graph
+    const input = node.constructor.nodeData?.input ?? {};
+    for (const [key, spec] of Object.entries({ ...input.required, ...input.optional })) {
+      const widget = node.widgets?.find((item) => item.name === key);
+      if (widget && spec[1]?.default !== undefined) widget.value = spec[1].default;
+    }
     for (const [key, value] of Object.entries(widgets)) {
       const widget = node.widgets.find((item) => item.name === key || type === "Note");
-      widget.options?.values?.push?.(value); // the sample need not be in this server's input folder
+      widget.options?.values?.push?.(value); // the files need not be in this server's folders
       widget.value = value;
     }
     made[name] = node;

@@ -8,7 +8,18 @@
 import json
 from typing import Any
 
-CORE_NODES = ("LoadImage", "SaveImage", "PreviewImage", "PreviewAny")  # of the shipped workflows
+CORE_NODES = (  # of the shipped workflows
+    "LoadImage",
+    "SaveImage",
+    "PreviewImage",
+    "PreviewAny",
+    "CheckpointLoaderSimple",
+    "CLIPTextEncode",
+    "ControlNetLoader",
+    "UpscaleModelLoader",
+    "ImageUpscaleWithModel",
+    "ImageScaleBy",
+)
 FIELDS = ("display_name", "description", "category", "output_node", "output", "output_name")
 
 

@@ -1,6 +1,7 @@
 """Test-only custom node: a native SD 1.5 model of 1 M random weights, and a census of gradients.
 
-On import it registers the size with ComfyUI and writes `tiny.safetensors` into models/checkpoints.
+On import it registers the size with ComfyUI and writes `tiny.safetensors` into models/checkpoints,
+and a ControlNet for it into models/controlnet.
 """
 
 import gc
@@ -11,8 +12,10 @@ from typing import ClassVar
 import comfy.supported_models
 import folder_paths
 import torch
+from comfy.cldm.cldm import ControlNet
 from comfy.comfy_types.node_typing import IO
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
+from comfy.ops import disable_weight_init
 from comfy.taesd.taesd import TAESD
 from safetensors.torch import save_file
 
@@ -43,23 +46,22 @@ def random_weights(network: torch.nn.Module, seed: int) -> dict[str, torch.Tenso
     return weights
 
 
-def write_checkpoint(path: Path) -> None:
-    unet = UNetModel(
-        image_size=32,
-        in_channels=4,
-        out_channels=4,
-        model_channels=32,
-        num_res_blocks=[1, 1],
-        channel_mult=(1, 2),
-        transformer_depth=[1, 1],
-        transformer_depth_middle=1,
-        transformer_depth_output=[1, 1, 1, 1],
-        num_heads=4,
-        use_spatial_transformer=True,
-        context_dim=CONTEXT,
-        legacy=False,
-    )
-    parts = {"model.diffusion_model.": unet, "first_stage_model.": TAESD()}
+SIZE = {
+    "image_size": 32,
+    "in_channels": 4,
+    "model_channels": 32,
+    "num_res_blocks": [1, 1],
+    "channel_mult": (1, 2),
+    "transformer_depth": [1, 1],
+    "transformer_depth_middle": 1,
+    "num_heads": 4,
+    "use_spatial_transformer": True,
+    "context_dim": CONTEXT,
+    "legacy": False,
+}
+
+
+def write(path: Path, **parts: torch.nn.Module) -> None:
     weights = {
         prefix + name: weight.contiguous()
         for seed, (prefix, network) in enumerate(parts.items())
@@ -67,6 +69,15 @@ def write_checkpoint(path: Path) -> None:
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file(weights, path)
+
+
+def write_checkpoint(path: Path) -> None:
+    unet = UNetModel(**SIZE, out_channels=4, transformer_depth_output=[1, 1, 1, 1])
+    write(path, **{"model.diffusion_model.": unet, "first_stage_model.": TAESD()})
+
+
+def write_control_net(path: Path) -> None:
+    write(path, **{"": ControlNet(**SIZE, hint_channels=3, operations=disable_weight_init)})
 
 
 class TinyConditioning:
@@ -108,4 +119,5 @@ class GradientCensus:
 
 comfy.supported_models.models.append(TinySD15)
 write_checkpoint(Path(folder_paths.get_folder_paths("checkpoints")[0]) / "tiny.safetensors")
+write_control_net(Path(folder_paths.get_folder_paths("controlnet")[0]) / "tiny.safetensors")
 NODE_CLASS_MAPPINGS = {"TinyConditioning": TinyConditioning, "GradientCensus": GradientCensus}
