@@ -3,6 +3,7 @@
 import math
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import comfy.model_patcher
@@ -91,7 +92,9 @@ class NativeBackbone:
         batch, _, height, width = picture.shape
         channels = self.patcher.model.latent_format.latent_channels
         shape = (batch, channels, height // self.compression, width // self.compression)
-        return Binding(NativeDenoiser(self, picture), NativeCodec(self, shape))
+        denoiser = NativeDenoiser(self, picture, shape)
+        denoiser.open()
+        return Binding(denoiser, NativeCodec(self, shape))
 
     def live(self, shape: tuple[int, ...]) -> LiveModel:
         """The loaded model in this node's session.
@@ -127,20 +130,34 @@ class NativeBackbone:
 
 
 class NativeDenoiser:
-    """The network's raw direction, conditioned on a picture; opened anew in each session."""
+    """The network's raw direction, conditioned on a picture; opened anew in each session.
 
-    def __init__(self, backbone: NativeBackbone, picture: Tensor):
-        self.backbone, self.picture = backbone, picture
+    Args:
+        backbone: the model.
+        picture: (B, 3, H, W), RGB in [0, 1].
+        shape: its latents'.
+    """
+
+    def __init__(self, backbone: NativeBackbone, picture: Tensor, shape: tuple[int, ...]):
+        self.backbone, self.picture, self.shape = backbone, picture, shape
 
     def __call__(self, latent: Tensor, label: float) -> Tensor:
         """eps, v or velocity for a variance-preserving (flow: native) latent (B, C, h, w)."""
-        backbone, shape = self.backbone, tuple(latent.shape)
-        live = backbone.live(shape)
-        conds = current_session().once(self, lambda exits: self._open(live, shape, exits))
-        sigma = torch.full((len(latent),), backbone.sampling.sigma(label), device=live.device)
-        noisy = backbone.sampling.network_latent(latent.to(live.device, torch.float32), sigma)
-        denoised = _denoise(live, conds, noisy, sigma, backbone.conditioning.guidance)
-        return backbone.sampling.direction(noisy, denoised, sigma).to(latent.device)
+        live, conds = self.open()
+        sampling, guidance = self.backbone.sampling, self.backbone.conditioning.guidance
+        sigma = torch.full((len(latent),), sampling.sigma(label), device=live.device)
+        noisy = sampling.network_latent(latent.to(live.device, torch.float32), sigma)
+        denoised = _denoise(live, conds, noisy, sigma, guidance)
+        return sampling.direction(noisy, denoised, sigma).to(latent.device)
+
+    def open(self) -> tuple[LiveModel, dict]:
+        """The loaded model and the conditionings, prepared when first asked for in a session.
+
+        Raises: ValueError, with the model's name, for one that cannot work.
+        """
+        live = self.backbone.live(self.shape)
+        prepare = partial(self._open, live, self.shape)
+        return live, current_session().once(self, prepare)
 
     def _open(self, live: LiveModel, shape: tuple[int, ...], exits: ExitStack) -> dict:
         """Conditionings ready for the network, on this picture."""

@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import comfy.model_management as mm
 import comfy.utils
@@ -75,6 +75,13 @@ def make_room(image: Tensor) -> None:
         mm.free_memory(BYTES_PER_PIXEL * image.shape[-1] * image.shape[-2], device)
 
 
+@runtime_checkable
+class Reopened(Protocol):
+    """A denoiser that must be opened in each node's session."""
+
+    def open(self) -> Any: ...
+
+
 class Progress:
     """A progress bar over network calls, each of them a place to interrupt, with live previews.
 
@@ -124,6 +131,8 @@ class Progress:
 
     def watch_latents(self, latents: EdictLatents) -> EdictLatents:
         """The same for a picture that is inverted already."""
+        if isinstance(latents.bijection.denoiser, Reopened):
+            latents.bijection.denoiser.open()  # before any of autograd's hooks are in force
         denoiser = _watched(latents.bijection.denoiser, self)
         bijection = replace(latents.bijection, denoiser=denoiser)
         return replace(latents, bijection=bijection, backbone=self.watch(latents.backbone))

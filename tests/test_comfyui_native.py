@@ -43,7 +43,7 @@ GROUPS = {
     "gradients": GRADIENTS,
     "networks": [*NETWORKS, "refusals", "lora"],
     "samplers": ["sampler:sd15", "sampler:sd15:control", "sampler:sd3", "moves"],
-    "nodes": ["nodes:sd15", "nodes:sdxl", "nodes:sd3"],
+    "nodes": ["nodes:sd15", "nodes:sdxl", "nodes:sd3", "nodes:flux"],
     "traps": [f"trap_{name}" for name in TRAPS],
 }
 
