@@ -1,5 +1,6 @@
 """The energy of a picture: fidelity to the input minus lambda times quality, Eq. (17)."""
 
+import logging
 import math
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -9,6 +10,9 @@ from torch import Tensor
 
 from ..fidelity import Fidelity
 from ..iqa_priors.prior import Prior
+
+log = logging.getLogger(__name__)
+FLAT = 0.1  # of the logistic's steepest slope
 
 
 class Terms(NamedTuple):
@@ -45,3 +49,20 @@ class Objective:
             torch.zeros_like(quality) if self.fidelity is None else self.fidelity(image, reference)
         )
         return Terms(distance - self.lam * quality, distance, quality)
+
+
+def warn_if_flat(prior: Prior, quality: float) -> None:
+    """Log when a picture's quality is at an end of the logistic, where the prior hardly pulls.
+
+    The slope of Eq. (21) is proportional to q (1 - q), at most 1/4.
+    """
+    slope = 4 * quality * (1 - quality)
+    if slope < FLAT:
+        log.warning(
+            "the prior %s puts this picture at %.3f of 1, where its gradient is %.3f of the "
+            "steepest: it will hardly change the picture; calibrate it (latent-map calibrate) or "
+            "choose another prior",
+            prior.name,
+            quality,
+            slope,
+        )

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .gradient_check import check_gradient
-from .objective import Objective, Terms
+from .objective import Objective, Terms, warn_if_flat
 from .result import Cancel, MapResult, MapStep, NonFiniteError, Status, TraceRow
 from .settings import MapSettings
 from .spaces import Space
@@ -144,6 +144,8 @@ class MapSolver:
                 "or set a gradient clip; the best iterate before that is kept",
                 self.result(Status.CANCELLED),
             )
+        if self.iteration == 0:
+            warn_if_flat(self.objective.prior, means["quality"])
         row = TraceRow(self.iteration, **means)
         del self.trace[self.iteration :]  # an interrupted iteration is evaluated again
         self.trace.append(row)
