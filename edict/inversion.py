@@ -2,15 +2,18 @@
 
 import logging
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .memory import is_out_of_memory, return_cached_memory
 from .protocols import Backbone, Codec
 from .schedule import TRAIN_STEPS, Spacing
 from .tape import Tape
+from .tiled_binding import smaller_tile, tile_that_fits, tiled
 from .transform import (
     Bijection,
     LatentPair,
@@ -38,6 +41,9 @@ class InversionOptions:
         spacing: "trailing" (ends at alpha = 1) or "leading" (EDICT's own).
         order: "fixed" (the paper) or "alternate" (EDICT's code).
         strength: share of the schedule to invert, in (0, 1]; 1 goes all the way to noise.
+        tile: side in pixels of the tiles the networks work on, a multiple of the backbone's; they
+            are part of the map. None is the picture as a whole, "auto" the largest tile that fits
+            into the free memory. Where memory runs out, tiles get smaller.
     """
 
     steps: int = 20
@@ -45,12 +51,15 @@ class InversionOptions:
     spacing: Spacing = "trailing"
     order: Order = "fixed"
     strength: float = 1.0
+    tile: int | Literal["auto"] | None = "auto"
 
     def __post_init__(self):
         if not 1 <= self.steps <= TRAIN_STEPS:
             raise ValueError(f"{self.steps} diffusion steps: choose from 1 to {TRAIN_STEPS}")
         if not 0 < self.strength <= 1:
             raise ValueError(f"strength {self.strength} must lie in (0, 1]")
+        if self.tile not in ("auto", None) and not (isinstance(self.tile, int) and self.tile > 0):
+            raise ValueError(f"tile {self.tile!r} must be a number of pixels, auto or None")
         check_mixing(self.p)
 
     @property
@@ -68,7 +77,7 @@ class EdictLatents:
         bijection: the map, bound to the picture.
         codec: latents to pixels, bound to the picture.
         picture: the inverted picture (B, 3, H, W), before padding.
-        options: how it was inverted.
+        options: how it was inverted; the tile is a number or None.
         backbone: the model, for binding it again.
     """
 
@@ -123,10 +132,32 @@ def crop(image: Tensor, picture: Tensor) -> Tensor:
     return image[..., : picture.shape[-2], : picture.shape[-1]]
 
 
+def settle_tile(backbone: Backbone, image: Tensor, options: InversionOptions) -> InversionOptions:
+    """The options with the tile in numbers: "auto" is decided by what memory is free now."""
+    if options.tile != "auto":
+        return options
+    return replace(options, tile=tile_that_fits(backbone, pad(image, backbone.multiple)))
+
+
+def half_tile(backbone: Backbone, image: Tensor, options: InversionOptions) -> int | None:
+    """Half of the options' tile, or None if it cannot get smaller."""
+    assert options.tile != "auto"
+    return smaller_tile(backbone, pad(image, backbone.multiple), options.tile)
+
+
 def bind(backbone: Backbone, image: Tensor, options: InversionOptions) -> tuple[Bijection, Codec]:
-    """The bijection and the codec for a picture (B, 3, H, W), padded to the backbone's multiple."""
+    """The bijection and the codec for a picture (B, 3, H, W), padded to the backbone's multiple.
+
+    With the tile "auto" the map depends on the memory that is free: `settle_tile` before, to know
+    it afterwards.
+    """
+    options = settle_tile(backbone, image, options)
+    assert options.tile != "auto"
     schedule = backbone.schedule(options.steps, options.spacing).last(options.strength)
-    binding = backbone.bind(pad(image, backbone.multiple))
+    padded = pad(image, backbone.multiple)
+    binding = backbone.bind(padded)
+    if options.tile is not None:
+        binding = tiled(binding, padded, options.tile, backbone.multiple)
     bijection = Bijection(binding.denoiser, schedule, options.p, options.order)
     return bijection, binding.codec
 
@@ -142,7 +173,8 @@ def invert_picture(
     Args:
         backbone: the diffusion model.
         image: RGB in [0, 1], shape (B, 3, H, W), any size from 16 pixels.
-        options: steps, mixing, ...; default `InversionOptions()`.
+        options: steps, mixing, ...; default `InversionOptions()`. Where memory runs out, tiles get
+            smaller; the result's options tell.
         tape: records the calls for the gradient of the first reconstruction.
     Returns: the noise and all it takes to come back.
     Raises: ValueError for a picture or options that cannot work.
@@ -151,7 +183,20 @@ def invert_picture(
     options = options or InversionOptions()
     check_picture(image)
     image = image.detach().clamp(0, 1)
-    return run_inversion(backbone, image, options, *bind(backbone, image, options), tape)
+    options = settle_tile(backbone, image, options)
+    while True:
+        try:
+            return run_inversion(backbone, image, options, *bind(backbone, image, options), tape)
+        except (RuntimeError, MemoryError) as error:
+            tile = half_tile(backbone, image, options) if is_out_of_memory(error) else None
+            if tile is None:
+                raise
+            log.warning("%s: going on with tiles of %s pixels", error, tile)
+        # Here the failed attempt's tensors are gone: they went with the exception.
+        options = replace(options, tile=tile)
+        return_cached_memory(image.device)
+        if tape is not None:
+            tape.clear()
 
 
 @torch.no_grad()

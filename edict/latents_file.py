@@ -35,7 +35,7 @@ def load_latents(path: Path, device: str = "cpu") -> EdictLatents:
         not those of then.
     """
     tensors, metadata = load_state(path, KIND)
-    options = InversionOptions(**metadata["options"])
+    options = InversionOptions(**{"tile": None, **metadata["options"]})  # old files have no tiles
     backbone = _load_again(path, metadata, device)
     picture = tensors["picture"].to(device)
     pair = LatentPair(tensors["x"].to(device), tensors["y"].to(device))

@@ -61,6 +61,11 @@ class Tape:
         self._calls[index] = _Call(latent, kept)
         return output
 
+    def clear(self) -> None:
+        """Forget all calls."""
+        self._calls.clear()
+        self._held = 0
+
     def pull_back(self, index: int, denoiser: Denoiser, step: Step, gradient: Tensor) -> Tensor:
         """b times the call's vector-Jacobian product; forgets the call."""
         latent, kept = self._calls.pop(index)

@@ -128,7 +128,14 @@ def optimise_latents(
         )
         result = MapSolver(space, item.picture, objective, settings).run(report)
         x, y = (v.to(item.pair.x) for v in result.variables) if result.variables else item.pair
-        found.append((replace(item, pair=LatentPair(x, y)), result))
+        moved = replace(
+            item,
+            pair=LatentPair(x, y),
+            bijection=space.bijection,
+            codec=space.codec,
+            options=space.options,
+        )
+        found.append((moved, result))
     return found
 
 
@@ -182,10 +189,10 @@ def _run(
     """Run, from a saved state if there is one; keep the state when the run does not end."""
     if path is None:
         return solver.run(callback)
-    described = _describe(solver) | {"restraints": held.describe()}
     if path.exists():
         tensors, found = load_state(path, STATE_KIND)
-        _check_same(described, found, path)
+        _take_tile(solver, found)
+        _check_same(_describe(solver, held), found, path)
         solver.load_state(tensors)
         log.info("going on from iteration %d of %s", solver.iteration, path)
     try:
@@ -194,30 +201,37 @@ def _run(
         path.unlink(missing_ok=True)  # going on from there would break down again
         raise
     except BaseException:
-        _keep_state(solver, path, described)
+        _keep_state(solver, path, held)
         raise
     if result.status is Status.CANCELLED:
-        _keep_state(solver, path, described)
+        _keep_state(solver, path, held)
     else:
         path.unlink(missing_ok=True)
     return result
 
 
-def _keep_state(solver: MapSolver, path: Path, described: dict) -> None:
+def _take_tile(solver: MapSolver, found: dict) -> None:
+    """The tile of a saved run, if it is not the user's choice: its noise belongs to that map."""
+    if solver.settings.inversion.tile == "auto":
+        solver.space.retile(found.get("settings", {}).get("inversion", {}).get("tile"))
+
+
+def _keep_state(solver: MapSolver, path: Path, held: Restraints) -> None:
     """Save what a later run can go on from; a full disk must not cost the result."""
     try:
         if tensors := solver.state():
-            save_state(path, STATE_KIND, tensors, described)
+            save_state(path, STATE_KIND, tensors, _describe(solver, held))
     except OSError as error:
         log.error("the state could not be kept in %s: %s", path, error)
 
 
-def _describe(solver: MapSolver) -> dict:
+def _describe(solver: MapSolver, held: Restraints) -> dict:
     """What a resumed run must have in common with the saved one."""
     settings = asdict(solver.settings)
     checks = ("check_round_trip", "check_gradient")
     for free in ("iterations", "patience", "target_quality", "memory", *checks):
         settings.pop(free)
+    settings["inversion"]["tile"] = solver.space.tile
     pixels = solver.reference.float().cpu().contiguous().numpy()
     return {
         "picture": f"{pixels.shape} {hashlib.sha256(pixels.tobytes()).hexdigest()}",
@@ -225,6 +239,7 @@ def _describe(solver: MapSolver) -> dict:
         "fidelity": describe_callable(_unguarded(solver.objective.fidelity)),
         "backbone": getattr(getattr(solver.space, "backbone", None), "name", "none"),
         "settings": settings,
+        "restraints": held.describe(),
         "torch": torch.__version__,
     }
 

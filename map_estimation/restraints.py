@@ -106,6 +106,23 @@ class _RestrainedSpace:
         """Gradient by the latents to gradients by the variables."""
         return self.space.pull_back(gradient)
 
+    @property
+    def tile(self) -> int | None:
+        """Side of the networks' tiles in pixels, or None."""
+        return self.space.tile
+
+    def retile(self, tile: int | None) -> None:
+        """Change the map to that of another tile."""
+        self.space.retile(tile)
+
+    def shrink(self) -> bool:
+        """Do with less memory from now on; False if that cannot be."""
+        return self.space.shrink()
+
+    def adopt(self, latents: Tensor) -> list[Tensor]:
+        """The variables of the free pictures' latents."""
+        return self.space.adopt(latents)
+
 
 class MaskedSpace(_RestrainedSpace):
     """A space whose pictures equal the input where the mask is 0.

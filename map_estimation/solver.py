@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..edict.memory import is_out_of_memory, return_cached_memory
 from .gradient_check import check_gradient
 from .objective import Objective, Terms, warn_if_flat
 from .result import Cancel, MapResult, MapStep, NonFiniteError, Status, TraceRow
@@ -43,6 +44,8 @@ class MapSolver:
         self.best: dict[str, Any] = {"energy": math.inf, "iteration": 0}
         self._variables: list[Tensor] | None = None
         self._optimizer: torch.optim.Optimizer | None = None
+        self._tile = space.tile  # of the map that the variables belong to
+        self._latents: Tensor | None = None  # of the iterate evaluated last
 
     def run(self, callback: Callback | None = None) -> MapResult:
         """Run to the end; calling it again goes on from where it stopped.
@@ -51,15 +54,16 @@ class MapSolver:
             callback: called after each evaluation; may raise `Cancel` to stop with the best so
                 far. Any other exception passes through and leaves the solver usable.
         Returns: the best iterate.
-        Raises: NonFiniteError when the energy is NaN or infinite.
+        Raises: NonFiniteError when the energy is NaN or infinite; torch.OutOfMemoryError when even
+            the smallest tiles do not fit.
         Source: Zhang et al., arXiv 2403.06406, Algorithm 1.
         """
         try:
             if self.iteration == 0:
-                self.set_variables(self.space.start())
+                self._variables = None
             status = self._stop_status()
             while status is None:
-                self._step(callback)
+                self._step_in_the_memory_there_is(callback)
                 status = self._stop_status()
         except Cancel:
             status = Status.CANCELLED
@@ -68,6 +72,7 @@ class MapSolver:
     def set_variables(self, variables: list[Tensor]) -> None:
         """Start (or go on) from these variables, with a fresh optimiser."""
         self._variables = [torch.nn.Parameter(v.detach().clone()) for v in variables]
+        self._tile = self.space.tile
         rate, momentum = self.settings.learning_rate, self.settings.momentum
         if self.settings.optimizer == "sgd":
             self._optimizer = torch.optim.SGD(self._variables, lr=rate, momentum=momentum)
@@ -92,11 +97,47 @@ class MapSolver:
             self.best.get("member", 0),
         )
 
+    def _step_in_the_memory_there_is(self, callback: Callback | None) -> None:
+        """A step; where memory runs out, again in less: from the last iterate."""
+        while True:
+            try:
+                self._begin()
+                return self._step(callback)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                reason = str(error) or type(error).__name__
+            # Here the failed attempt's tensors are gone: they went with the exception.
+            return_cached_memory(self.reference.device)
+            if not self.space.shrink():
+                raise torch.OutOfMemoryError(
+                    f"{reason} (at iteration {self.iteration}, with tiles of "
+                    f"{self.space.tile or 'the whole picture'}, which cannot get smaller): close "
+                    "other programs, or use a smaller picture"
+                )
+            log.warning("%s: going on with less memory, tile %s", reason, self.space.tile)
+
+    def _begin(self) -> None:
+        """Variables of the space's present map: the input's, or those of before translated.
+
+        The latents stay what they are: another map reconstructs them from another noise. What
+        the optimiser has gathered belongs to the old noise and is dropped.
+        """
+        if self._variables is None or (self._latents is None and self._tile != self.space.tile):
+            self.set_variables(self.space.start())
+        if self._tile == self.space.tile or self._latents is None:
+            return
+        best = self.best.get("latents")
+        found = [] if best is None else self.space.adopt(best.to(self.reference.device))
+        self.set_variables(self.space.adopt(self._latents))
+        self.best["variables"] = [v.cpu() for v in found]
+
     def _step(self, callback: Callback | None) -> None:
         """Evaluate the current iterate (lines 4-7) and, unless it is the last, move on (8-11)."""
         last = self.iteration == self.settings.iterations
         assert self._variables is not None
         latents = self.space.synthesise(self._variables, with_gradient=not last)
+        self._latents = latents.detach()
         latents.requires_grad_(not last)
         with torch.set_grad_enabled(not last):
             images, terms = self._evaluate(latents)
@@ -156,6 +197,7 @@ class MapSolver:
                 "images": images.cpu(),
                 "member": int(terms.energy.detach().argmin()),
                 "variables": [v.detach().cpu().clone() for v in self._variables or ()],
+                "latents": None if self._latents is None else self._latents.cpu(),
             }
         return row
 
@@ -204,6 +246,9 @@ class MapSolver:
             tensors["best.iteration"] = torch.tensor(self.best["iteration"])
             tensors["best.member"] = torch.tensor(self.best["member"])
             tensors |= {f"best.variable.{i}": v for i, v in enumerate(self.best["variables"])}
+        for name, latents in (("", self._latents), ("best.", self.best.get("latents"))):
+            if latents is not None:
+                tensors[f"{name}latents"] = latents
         tensors["trace"] = torch.tensor([list(row) for row in self.trace], dtype=torch.float64)
         tensors["iteration"] = torch.tensor(self.iteration)
         return {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
@@ -218,6 +263,8 @@ class MapSolver:
             variables = _numbered(tensors, "variable.")
             self.set_variables([v.to(device) for v in variables])
             self.iteration = int(tensors["iteration"])
+            latents = tensors.get("latents")
+            self._latents = None if latents is None else latents.to(device)
             rows = tensors["trace"].reshape(-1, len(TraceRow._fields)).tolist()
             self.trace = [TraceRow(int(row[0]), *row[1:]) for row in rows]
             if "best.images" in tensors:
@@ -229,6 +276,7 @@ class MapSolver:
                     "images": tensors["best.images"],
                     "member": int(tensors["best.member"]),
                     "variables": _numbered(tensors, "best.variable."),
+                    "latents": tensors.get("best.latents"),
                 }
             self._load_optimizer(tensors, len(variables))
         except (KeyError, IndexError, TypeError) as error:

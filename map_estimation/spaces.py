@@ -1,5 +1,6 @@
 """The spaces a picture can be optimised in: diffusion noise (the method) and pixels (baselines)."""
 
+from dataclasses import replace
 from typing import Protocol
 
 import torch
@@ -10,17 +11,26 @@ from ..edict.inversion import (
     InversionOptions,
     bind,
     crop,
+    half_tile,
     pad,
     round_trip_error,
     run_inversion,
+    settle_tile,
 )
 from ..edict.protocols import Backbone
 from ..edict.tape import Memory, Tape
-from ..edict.transform import LatentPair, pull_back, reconstruct
+from ..edict.transform import LatentPair, invert, pull_back, reconstruct
 
 
 class Space(Protocol):
-    """Variables, and the way from them to pictures and back for gradients."""
+    """Variables, and the way from them to pictures and back for gradients.
+
+    Attributes:
+        tile: side of the networks' tiles in pixels, or None; another tile is another map.
+    """
+
+    @property
+    def tile(self) -> int | None: ...
 
     def start(self) -> list[Tensor]:
         """The variables of the input picture."""
@@ -36,6 +46,21 @@ class Space(Protocol):
 
     def pull_back(self, gradient: Tensor) -> list[Tensor]:
         """Gradient by the latents of the last `synthesise` to gradients by the variables."""
+        ...
+
+    def retile(self, tile: int | None) -> None:
+        """Change the map to that of another tile."""
+        ...
+
+    def shrink(self) -> bool:
+        """Do with less memory from now on; False if that cannot be.
+
+        If it changes the tile, variables of before mean nothing any more: see `adopt`.
+        """
+        ...
+
+    def adopt(self, latents: Tensor) -> list[Tensor]:
+        """The variables that `synthesise` makes these latents of."""
         ...
 
 
@@ -64,17 +89,29 @@ class DiffusionSpace:
         self.memory: Memory | int = memory
         self.check = check
         if inverted is None:
-            self.bijection, self.codec = bind(backbone, picture, options)
+            self.options = settle_tile(backbone, picture, options)
+            self.retile(self.tile)
         else:
             self.bijection, self.codec = inverted.bijection, inverted.codec
         self._inverted = inverted
         self._tape: Tape | None = None
         self._first: LatentPair | None = None
 
+    @property
+    def tile(self) -> int | None:
+        """Side of the networks' tiles in pixels, or None."""
+        assert self.options.tile != "auto"
+        return self.options.tile
+
+    def retile(self, tile: int | None) -> None:
+        """Change the map to that of another tile."""
+        self.options = replace(self.options, tile=tile)
+        self.bijection, self.codec = bind(self.backbone, self.picture, self.options)
+
     def start(self) -> list[Tensor]:
         """Invert the input (Algorithm 1, line 2), keeping the calls for the first gradient."""
         if self._inverted is not None:
-            return list(self._inverted.pair)
+            return self._start_from_noise(self._inverted)
         self._tape = self._new_tape()
         inverted = run_inversion(
             self.backbone, self.picture, self.options, self.bijection, self.codec, self._tape
@@ -83,6 +120,12 @@ class DiffusionSpace:
             round_trip_error(inverted)
         self._first = inverted.pair
         return list(inverted.pair)
+
+    @torch.no_grad()
+    def _start_from_noise(self, inverted: EdictLatents) -> list[Tensor]:
+        if self.bijection is inverted.bijection:
+            return list(inverted.pair)
+        return self.adopt(torch.cat(reconstruct(inverted.bijection, inverted.pair)))
 
     def synthesise(self, variables: list[Tensor], with_gradient: bool) -> Tensor:
         """Reconstruct (x_0, y_0), stacked: (2, C, h, w)."""
@@ -109,6 +152,22 @@ class DiffusionSpace:
         self.memory = self.memory if tape.kept is None else tape.kept
         return list(pull_back(self.bijection, tape, LatentPair(*gradient.chunk(2))))
 
+    def shrink(self) -> bool:
+        """Keep no activations; if that is so already, halve the tiles; False if nothing helps."""
+        self._tape = self._first = None
+        if self.memory not in ("recompute", 0):
+            self.memory = "recompute"
+            return True
+        tile = half_tile(self.backbone, self.picture, self.options)
+        if tile is not None:
+            self.retile(tile)
+        return tile is not None
+
+    @torch.no_grad()
+    def adopt(self, latents: Tensor) -> list[Tensor]:
+        """The noise pair that latents (2, C, h, w) are the reconstruction of."""
+        return list(invert(self.bijection, LatentPair(*latents.chunk(2))))
+
     def _new_tape(self) -> Tape:
         return Tape(self.bijection.calls, self.memory)
 
@@ -121,6 +180,8 @@ class DiffusionSpace:
 
 class PixelSpace:
     """Pixels themselves: Eqs. (1) and (2), the paper's counter-examples."""
+
+    tile = None
 
     def __init__(self, picture: Tensor):
         self.picture = picture
@@ -140,3 +201,14 @@ class PixelSpace:
     def pull_back(self, gradient: Tensor) -> list[Tensor]:
         """Nothing to pull back through."""
         return [gradient]
+
+    def retile(self, tile: int | None) -> None:
+        """There is no network."""
+
+    def shrink(self) -> bool:
+        """There is no network whose memory could shrink."""
+        return False
+
+    def adopt(self, latents: Tensor) -> list[Tensor]:
+        """The pictures are the variables."""
+        return [latents]
