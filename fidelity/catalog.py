@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .cw_ssim import cw_ssim_distance
 from .deviation import gmsd_distance, mcsd_distance
-from .files import ALEXNET, VGG16, FidelityFile
+from .files import ALEXNET, VAE, VGG16, FidelityFile
 from .fsim import fsim_distance
 from .information import ifc_distance, vif_distance
 from .low_resolution import low_resolution_distance
@@ -69,6 +69,12 @@ def _dists(device: Device, path: Path) -> Fidelity:
     from .dists import load_dists
 
     return load_dists(device, path)
+
+
+def _vae_features(device: Device, path: Path) -> Fidelity:
+    from .vae_features import load_vae_features
+
+    return load_vae_features(device, path)
 
 
 OURS = "Apache-2.0 (this pack), from the paper"
@@ -157,9 +163,18 @@ FIDELITIES = {
         ifc_distance,
         PLANES,
     ),
+    "vae_features": FidelityRow(
+        "features of Stable Diffusion's VAE encoder; not fitted to human judgments",
+        "0 to 4",
+        "the VAE's: MIT for the file named here",
+        load=_vae_features,
+        file=VAE,
+    ),
 }
 
 REFUSED = {
+    "vae_qa": "its authors publish no weights, and untrained it measures nothing; train your own "
+    "with training/train_vae_qa.py, load it with fidelity.vae_qa.load_vae_qa, or use vae_features",
     "sff": "its learned filters exist in a MATLAB release only",
     "gti_cnn": "its weights exist in a MATLAB release only",
     "deepiqa": "its weights are not offered in a form that we could test; ours would be untried",

@@ -21,16 +21,29 @@ class FidelityFile(NamedTuple):
     """A weight file that a measure needs.
 
     Attributes:
-        name: file name, the same in every folder; torchvision's end in the start of their SHA-256.
+        name: file name, the same in every folder.
         size_mb: of a download, in megabytes.
+        folder: where on the web it is.
+        checked: whether the name ends in the start of the file's SHA-256, as torchvision's do.
+        marker: a file by which a folder is recognised that can stand for it.
     """
 
     name: str
     size_mb: int
+    folder: str = TORCHVISION_FILES
+    checked: bool = True
+    marker: str = ""
 
 
 VGG16 = FidelityFile("vgg16-397923af.pth", 528)
 ALEXNET = FidelityFile("alexnet-owt-7be5be79.pth", 233)
+VAE = FidelityFile(
+    "vae-ft-mse-840000-ema-pruned.safetensors",
+    335,
+    "https://huggingface.co/stabilityai/sd-vae-ft-mse-original/resolve/main",
+    checked=False,
+    marker="config.json",
+)
 
 
 def standard_folders() -> tuple[Path, ...]:
@@ -52,10 +65,11 @@ def find_file(
         measure: its name, for the error.
         file: what it needs.
         folders: looked in before the standard ones, as ComfyUI's models/iqa.
-        path: the file itself, or its folder; then nothing else is looked at.
+        path: the file itself, its folder, or a folder that can stand for it; then nothing else
+            is looked at.
     Raises: ValueError naming the file, the folders and the remedy.
     """
-    if path is not None and Path(path).is_file():
+    if path is not None and (Path(path).is_file() or _stands_for(Path(path), file)):
         return Path(path)
     looked = (Path(path),) if path is not None else (*folders, *standard_folders())
     for folder in looked:
@@ -68,8 +82,13 @@ def find_file(
     )
 
 
+def _stands_for(folder: Path, file: FidelityFile) -> bool:
+    places = (folder, folder / "vae")
+    return bool(file.marker) and any((place / file.marker).is_file() for place in places)
+
+
 def download_file(file: FidelityFile, folder: Path | None = None) -> Path:
-    """Download a file from torchvision's server; it appears only when complete and checked.
+    """Download a file; it appears only when complete, and checked where its name allows.
 
     Args:
         file: what to get.
@@ -82,13 +101,13 @@ def download_file(file: FidelityFile, folder: Path | None = None) -> Path:
     if target.is_file():
         log.info("%s is there already", target)
         return target
-    url = f"{TORCHVISION_FILES}/{file.name}"
+    url = f"{file.folder}/{file.name}"
     log.info("downloading %s (about %d MB) to %s", url, file.size_mb, folder)
     partial = target.with_name(f"{target.name}.{os.getpid()}.part")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         checksum = _fetch(url, partial)
-        if not checksum.startswith(target.stem.rsplit("-", 1)[-1]):
+        if file.checked and not checksum.startswith(target.stem.rsplit("-", 1)[-1]):
             raise ValueError("the file that came is not the published one")
         partial.replace(target)
     except (OSError, ValueError) as error:

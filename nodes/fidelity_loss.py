@@ -1,6 +1,9 @@
 """Node: the fidelity term."""
 
+from pathlib import Path
+
 import comfy.model_management as mm
+import folder_paths
 from comfy_api.latest import io
 
 from ..fidelity import FIDELITIES, REFUSED, available, load_fidelity, missing_file
@@ -23,7 +26,7 @@ class FidelityLoss(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "name",
-                    options=available(model_folders()),
+                    options=available(_folders()),
                     default="low_resolution",
                     tooltip=_tooltip(),
                 ),
@@ -64,7 +67,7 @@ class FidelityLoss(io.ComfyNode):
     def validate_inputs(cls, name=None) -> bool | str:
         """Say what is missing before anything runs. Names with and without the mark are one."""
         try:
-            return missing_file(name or "low_resolution", model_folders()) or True
+            return missing_file(name or "low_resolution", _folders()) or True
         except ValueError as error:
             return str(error)
 
@@ -75,14 +78,18 @@ class FidelityLoss(io.ComfyNode):
         name = name.removesuffix(MISSING)
         given = {"scale": scale, "reduction": reduction, "planes": planes}
         taken = {k: v for k, v in given.items() if k in FIDELITIES[name].options}
-        term = load_fidelity(name, mm.get_torch_device(), folders=model_folders(), **taken)
+        term = load_fidelity(name, mm.get_torch_device(), folders=_folders(), **taken)
         return io.NodeOutput(term)
+
+
+def _folders() -> list[Path]:
+    return [*model_folders(), *map(Path, folder_paths.get_folder_paths("vae"))]
 
 
 def _tooltip() -> str:
     lines = [
         "0 when equal, lower is better. Weight files go to models/iqa (or LATENT_MAP_MODELS/iqa, "
-        "or torchvision's own cache); nothing is downloaded here."
+        "torchvision's own cache, or models/vae for a VAE); nothing is downloaded here."
     ]
     for name, row in FIDELITIES.items():
         file = f"{row.file.name}, {row.file.size_mb} MB" if row.file else "no file needed"
