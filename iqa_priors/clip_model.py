@@ -4,6 +4,7 @@ openai-clip is not needed: it no longer imports beside a current setuptools.
 """
 
 import hashlib
+import math
 import re
 import zipfile
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..weights import find_tensors, load_module
@@ -157,6 +159,28 @@ def _vision(shape: VisionShape) -> nn.Module:
         patch_size=shape.patch,
     )
     return CLIPVisionModelWithProjection(config)
+
+
+@torch.no_grad()
+def initialise(clip: Clip, temperature: float = 1 / 30) -> Clip:
+    """Draw random weights with which a small CLIP can be trained from nothing; returns it.
+
+    Transformers' own starting weights embed all pictures and all texts alike, and a ranking loss
+    does not get away from there. Here layers keep the size of what they are given, words differ,
+    and the patches' filters see fine detail alone, which tells distorted pictures apart.
+    """
+    for name, weight in clip.named_parameters():
+        if "token_embedding" in name:
+            weight.normal_()
+        elif "position_embedding" in name or "class_embedding" in name:
+            weight.normal_(0, 0.3)
+        elif weight.ndim > 1:
+            weight.normal_(0, weight[0].numel() ** -0.5)
+        if "patch_embedding" in name:
+            smooth = F.avg_pool2d(F.pad(weight, (1, 1, 1, 1), mode="reflect"), 3, stride=1)
+            weight.sub_(smooth).sub_(weight.mean((2, 3), keepdim=True))
+    clip.logit_scale.fill_(-math.log(temperature))
+    return clip
 
 
 def load_clip(path: Path) -> Clip:

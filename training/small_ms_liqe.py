@@ -15,7 +15,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from latent_map.iqa_priors.clip_model import Clip, ClipShape, TextShape, VisionShape
+from latent_map.iqa_priors.clip_model import (
+    Clip,
+    ClipShape,
+    TextShape,
+    VisionShape,
+    initialise,
+)
 from latent_map.iqa_priors.ms_liqe_training import save_ms_liqe
 from PIL import Image
 
@@ -23,8 +29,8 @@ from training.degradations import degrade
 from training.photographs import load_photographs, random_crops
 
 KINDS = ("blur", "noise", "jpeg")
-SIDE, CROP, PATCH, WIDTH, LAYERS = 96, 64, 8, 64, 3
-TRAIN, VALIDATION = 600, 80  # pictures of each kind
+SIDE, CROP, PATCH, WIDTH, LAYERS = 64, 32, 8, 64, 2
+TRAIN, VALIDATION = 400, 40  # pictures of each kind
 
 
 def write_dataset(
@@ -49,8 +55,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("photos", type=Path)
     parser.add_argument("--out", type=Path, default=Path("runs/small_ms_liqe"))
-    parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--steps", type=int, default=60)
     options = parser.parse_args()
     for part, count, held_out in (("train", TRAIN, False), ("validation", VALIDATION, True)):
         photographs = load_photographs(options.photos, held_out)
@@ -58,10 +64,10 @@ def main() -> None:
             write_dataset(options.out, kind, part, photographs, count, seed)
     torch.manual_seed(0)
     text = TextShape(WIDTH, 1, WIDTH)
-    clip = Clip(ClipShape(VisionShape(WIDTH, LAYERS, WIDTH, PATCH, CROP), text))
+    clip = initialise(Clip(ClipShape(VisionShape(WIDTH, LAYERS, WIDTH, PATCH, CROP), text)))
     save_ms_liqe(options.out / "clip.safetensors", clip, {})
     datasets = [
-        {"name": kind, "images": kind, "batch": 8}
+        {"name": kind, "images": kind, "batch": 6}
         | {part: f"{kind}_{part}.txt" for part in ("train", "validation")}
         for kind in KINDS
     ]
