@@ -3,9 +3,17 @@
 from pathlib import Path
 
 from .clip_catalog import CLIP_PRIORS
+from .files import PriorFile
 from .prior import Scorer
-from .prior_row import Device, PriorRow
+from .prior_row import Device, PriorRow, lazy_load
 from .pyiqa_catalog import PYIQA_PRIORS
+
+_QUALICLIP = PriorFile.of_pyiqa("QualiCLIP.pth", 0)
+_VIT_L = PriorFile(
+    "clip-vit-large-patch14.safetensors",
+    1711,
+    "https://huggingface.co/openai/clip-vit-large-patch14/resolve/main/model.safetensors",
+)
 
 
 def _pocket(device: Device, _: tuple[Path, ...]) -> Scorer:
@@ -47,5 +55,34 @@ PRIORS: dict[str, PriorRow] = {
         min_side=96,
     ),
     **CLIP_PRIORS,
+    "qualiclip": PriorRow(
+        lazy_load("qualiclip", "load_qualiclip"),
+        "CLIP RN50 taught by degradations without opinions; any size, no crops",
+        "0..1",
+        "QualiCLIP: see its authors; CLIP: MIT",
+        0.5,
+        0.17,
+        files=(_QUALICLIP,),
+        min_side=32,
+    ),
+    "qualiclip+": PriorRow(
+        lazy_load("qualiclip", "load_qualiclip", learned=True),
+        "the same with learned words (KonIQ-10k)",
+        "0..1",
+        "QualiCLIP: see its authors; CLIP: MIT",
+        0.5,
+        0.17,
+        files=(_QUALICLIP, PriorFile.of_pyiqa("QualiCLIP+_koniq.pth", 0)),
+        min_side=32,
+    ),
+    "laion_aes": PriorRow(
+        lazy_load("laion_aes", "load_laion_aes"),
+        "aesthetics: a linear map of CLIP ViT-L/14, of the picture shrunk to 224",
+        "1..10",
+        "predictor: Apache-2.0; CLIP: MIT",
+        5.5,
+        1.53,
+        files=(_VIT_L, PriorFile.of_pyiqa("sac+logos+ava1-l14-linearMSE.pth", 4)),
+    ),
     **PYIQA_PRIORS,
 }
