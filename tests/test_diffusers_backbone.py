@@ -574,6 +574,23 @@ def test_single_files_of_other_models_are_refused_by_name(models, tmp_path, chan
     refused(tmp_path / "a.safetensors", "a.safetensors", word)
 
 
+@pytest.mark.parametrize(
+    ("name", "changes", "word"),
+    [
+        ("unet", {"in_channels": 8}, "editing model"),
+        ("unet", {"class_embed_type": "projection"}, "class_embed_type"),
+        ("unet", {"addition_embed_type": "text_time"}, "refiner"),
+        ("unet", {"cross_attention_dim": 48}, "of width 64"),
+        ("vae", {"latents_mean": [0.0, 0.0, 0.0, 0.0]}, "latents_mean"),
+    ],
+)
+def test_folders_of_other_models_are_refused_by_name(tmp_path, name, changes, word):
+    folder = tiny.write_folder(tmp_path / "model", tiny.SD15)
+    config = folder / name / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | changes))
+    refused(folder, str(folder), word)
+
+
 def test_files_of_other_kinds_are_refused(models, tmp_path):
     (tmp_path / "a.gguf").write_bytes(b"GGUF")
     refused(tmp_path / "a.gguf", ".safetensors")

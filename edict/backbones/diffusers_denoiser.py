@@ -52,7 +52,8 @@ class UNetDenoiser:
         self.pooled = None if conditioning.pooled is None else conditioning.pooled.to(self.dtype)
         height, width = hint.shape[-2:]
         # SDXL's size conditioning: original size, crop, target size.
-        self.sizes = hint.new_tensor([[height, width, 0, 0, height, width]]).to(self.dtype)
+        sizes = [[height, width, 0, 0, height, width]]
+        self.sizes = torch.tensor(sizes, device=hint.device, dtype=torch.float32)
 
     def __call__(self, latent: Tensor, label: float) -> Tensor:
         cell = _GradientSize()

@@ -83,18 +83,41 @@ def find_checkpoint(
     else:
         raise ValueError(f"no checkpoint at {path}: give {LAYOUTS}")
     refuse_seesr(checkpoint.unet.tensors, path)
-    channels = checkpoint.unet.config.get("in_channels", 4)
-    if channels != checkpoint.vae.config.get("latent_channels", 4):
-        raise ValueError(
-            f"{path} takes {channels} channels in (an inpainting or editing model): choose an "
-            "ordinary SD 1.5, SD 2.x or SDXL checkpoint"
-        )
+    _check_family(checkpoint)
     if prediction != "auto":
         names = {"eps": "epsilon", "v": "v_prediction"}
         if prediction not in names:
             raise ValueError(f"unknown prediction {prediction!r}: choose auto, eps or v")
         checkpoint.scheduler["prediction_type"] = names[prediction]
     return checkpoint
+
+
+def _check_family(checkpoint: Checkpoint) -> None:
+    """Raise ValueError for relatives of Stable Diffusion that need more than text and a latent."""
+    path, unet, vae = checkpoint.path, checkpoint.unet.config, checkpoint.vae.config
+    advice = "choose an ordinary SD 1.5, SD 2.x or SDXL base checkpoint"
+    channels = unet.get("in_channels", 4)
+    if channels != vae.get("latent_channels", 4):
+        raise ValueError(
+            f"{path} takes {channels} channels in (an inpainting or editing model): {advice}"
+        )
+    for name in ("class_embed_type", "encoder_hid_dim_type"):
+        if unet.get(name):
+            raise ValueError(f"{path} needs more than text ({name} {unet[name]!r}): {advice}")
+    if vae.get("latents_mean"):
+        raise ValueError(f"{path} has an autoencoder with latents_mean, not known here: {advice}")
+    sdxl = len(checkpoint.text) == 2
+    if unet.get("addition_embed_type") != ("text_time" if sdxl else None):
+        raise ValueError(
+            f"{path} has {len(checkpoint.text)} text encoder(s) for a network with "
+            f"{unet.get('addition_embed_type')!r} conditioning (a refiner?): {advice}"
+        )
+    width = sum(text.config["hidden_size"] for text in checkpoint.text)
+    if unet.get("cross_attention_dim") != width:
+        raise ValueError(
+            f"{path} has text encoders of width {width} for a network that takes "
+            f"{unet.get('cross_attention_dim')}: {advice}"
+        )
 
 
 def refuse_seesr(tensors: Mapping[str, Stored], path: Path) -> None:
