@@ -18,7 +18,7 @@ KIND = "vae_qa"
 
 @dataclass(frozen=True)
 class VaeQaOptions:
-    """What the paper leaves open, with our choices; 14.0 million parameters on SD's VAE.
+    """What the paper leaves open, with our choices; 13.7 million parameters on SD's VAE.
 
     Attributes:
         width: channels of each map after the fusion within layers.
