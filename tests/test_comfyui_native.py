@@ -36,6 +36,7 @@ GRADIENTS = [
     *(f"gradient:{kind}:4" for kind in ("sd15", "sdxl", "sd3")),
     *(f"gradient:sd15:{cfg}:control" for cfg in (1, 4)),
     "gradient:sd15_v:4:control",
+    "gradient:sd15:1:carried",
 ]
 NETWORKS = [f"network:{kind}" for kind in ("sd15", "sd15_v", "sd15_zsnr", "sdxl", "sd3", "flux")]
 TRAPS = ["skip", "attention", "control_attention", "buffers", "dynamic", "decode", "freeze", "move"]
@@ -79,10 +80,11 @@ def run(checks):
 
 @pytest.mark.parametrize("check", GRADIENTS)
 def test_the_gradient_is_that_of_finite_differences(found, check):
-    limit = CONTROL_GRADIENT if "control" in check else GRADIENT
+    limit = GRADIENT if check.count(":") == 2 else CONTROL_GRADIENT
     assert found(check)["norm"] > 0
     assert found(check)["relative_error"] < limit
     assert found(check)["round_trip"] < ROUND_TRIP
+    assert not found(check)["hint_left"]
 
 
 @pytest.mark.parametrize("check", NETWORKS)

@@ -26,9 +26,14 @@ from native_process import (
 
 
 def check_gradient(kind="sd15", cfg="1", control=""):
-    net = load_control() if control else None
-    bound = backbone(load(kind), float(cfg), net)
-    return in_node(lambda: finite_differences(bound))
+    tiny, net = load(kind), load_control() if control else None
+    if control == "carried":  # by the CONDITIONING, with a picture of its own
+        with torch.inference_mode():
+            carried = net.set_cond_hint(1 - picture(), 0.7)
+        tiny = tiny._replace(positive=[[c, {**d, "control": carried}] for c, d in tiny.positive])
+    bound = backbone(tiny, float(cfg), net if control == "control" else None)
+    found = in_node(lambda: finite_differences(bound))
+    return found | {"hint_left": net is not None and net.cond_hint is not None}
 
 
 def check_sampler(kind="sd15", control=""):
