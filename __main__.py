@@ -87,6 +87,9 @@ def _add_enhance(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--report", type=Path, help="JSON file")
     parser.add_argument("--sheet", type=Path, help="before/after picture (one input)")
     parser.add_argument("--state", type=Path, help="keep and resume an interrupted run (one input)")
+    parser.add_argument("--mask", type=Path, help="picture file: white is enhanced, black kept")
+    parser.add_argument("--guard", type=Path, help="picture file: white is held more tightly")
+    parser.add_argument("--anchor-colours", action="store_true", help="only detail may change")
     _add_backbone(parser)
 
 

@@ -39,11 +39,13 @@ from ..map_estimation.pictures import (
     write_picture,
 )
 from ..map_estimation.report import before_after_sheet, describe_run, summarise
+from ..map_estimation.restraints import Restraints
 from ..map_estimation.result import Cancel, MapResult, MapStep, NonFiniteError
 from ..map_estimation.settings import MapSettings, preset
 from ..state_file import check_writable, write_atomically
 from .failures import EXPECTED, FAILED, INTERRUPTED, exit_code, explain, tell
 from .plan import check_device, check_distinct, choose_backbone, plan
+from .restraints import read_restraints
 
 log = logging.getLogger(__name__)
 LATENTS_BYTES = 60  # per pixel: a float64 pair and the float32 picture
@@ -162,9 +164,10 @@ def _work(
     before = picture.pixels.to(options.device)
     with torch.no_grad():
         tools.prior(before)  # what the prior cannot score is refused before the inversion
+    restraints = read_restraints(options, before)
     with _progress(source, tools.settings) as bar:
         try:
-            result = _run(before, tools, options.state, bar, stopped)
+            result = _run(before, tools, options.state, bar, stopped, restraints)
         except NonFiniteError as error:
             if error.result is not None and error.result.improved:
                 _save(target, replace(picture, pixels=error.result.picture))
@@ -182,7 +185,12 @@ def _progress(source: Path, settings: MapSettings) -> tqdm:
 
 
 def _run(
-    before: Tensor, tools: _Tools, state: Path | None, bar: tqdm, stopped: threading.Event
+    before: Tensor,
+    tools: _Tools,
+    state: Path | None,
+    bar: tqdm,
+    stopped: threading.Event,
+    restraints: Restraints,
 ) -> MapResult:
     def show(step: MapStep) -> None:
         bar.set_postfix(quality=f"{step.row.quality:.4f}", energy=f"{step.row.energy:.5f}")
@@ -191,7 +199,14 @@ def _run(
             raise Cancel
 
     (result,) = enhance_picture(
-        before, tools.backbone, tools.prior, tools.fidelity, tools.settings, show, state
+        before,
+        tools.backbone,
+        tools.prior,
+        tools.fidelity,
+        tools.settings,
+        show,
+        state,
+        restraints,
     )
     return result
 

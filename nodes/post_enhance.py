@@ -11,12 +11,14 @@ from ..fidelity import load_fidelity
 from ..iqa_priors import load_prior
 from ..map_estimation.enhance import enhance
 from ..map_estimation.report import plot_trace, summarise
+from ..map_estimation.restraints import Restraints
 from ..map_estimation.settings import DEFAULT_PRESET, PRESETS
 from .session import (
     Progress,
     expected_calls,
     from_comfy,
     make_room,
+    mask_from_comfy,
     outside_inference_mode,
     plot_to_comfy,
     to_comfy,
@@ -98,6 +100,23 @@ class PostEnhance(io.ComfyNode):
                     optional=True,
                     tooltip="What holds the picture to its input; without it Eq. (20).",
                 ),
+                io.Mask.Input(
+                    "mask",
+                    optional=True,
+                    tooltip="Where to enhance: white is free, black stays as it is, grey blends.",
+                ),
+                io.Mask.Input(
+                    "guard",
+                    optional=True,
+                    tooltip="Where to be careful, e.g. faces or text: changes there count 11 times "
+                    "in the fidelity.",
+                ),
+                io.Boolean.Input(
+                    "anchor_colours",
+                    default=False,
+                    optional=True,
+                    tooltip="Keep the input's colours and let only detail change.",
+                ),
             ],
             outputs=[
                 io.Image.Output(display_name="image", tooltip="The enhanced pictures."),
@@ -119,12 +138,22 @@ class PostEnhance(io.ComfyNode):
     @classmethod
     @outside_inference_mode
     def execute(
-        cls, image, preview_every, backbone=None, prior=None, fidelity=None, **options
+        cls,
+        image,
+        preview_every,
+        backbone=None,
+        prior=None,
+        fidelity=None,
+        mask=None,
+        guard=None,
+        anchor_colours=False,
+        **options,
     ) -> io.NodeOutput:
         """Enhance the batch."""
         settings = _settings(**options)
         device = mm.get_torch_device()
         pixels, alpha = from_comfy(image)
+        masks = (mask_from_comfy(m, pixels) for m in (mask, guard))
         make_room(pixels)
         progress = Progress(expected_calls(settings, len(pixels)), preview_every)
         results = enhance(
@@ -134,6 +163,7 @@ class PostEnhance(io.ComfyNode):
             fidelity or load_fidelity("low_resolution"),
             settings,
             progress.step,
+            restraints=Restraints(*masks, anchor_colours=anchor_colours),
         )
         progress.finish(results[-1].picture)
         plots = torch.cat([plot_to_comfy(plot_trace(result.trace)) for result in results])

@@ -8,6 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 import comfy.model_management as mm
 import comfy.utils
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..edict.inversion import EdictLatents
@@ -53,6 +54,22 @@ def from_comfy(image: Tensor) -> tuple[Tensor, Tensor | None]:
     alpha = image[..., 3:].cpu() if channels == 4 else None
     colours = image.expand(-1, -1, -1, 3) if channels == 1 else image[..., :3]
     return colours.movedim(-1, 1).contiguous().to(mm.get_torch_device()), alpha
+
+
+def mask_from_comfy(mask: Tensor | None, image: Tensor) -> Tensor | None:
+    """ComfyUI's MASK (B, h, w) or (h, w) for pictures (n, 3, H, W): (B, 1, H, W) in [0, 1].
+
+    Raises: ValueError for a mask of other dimensions.
+    """
+    if mask is None:
+        return None
+    mask = mask.clone().float()
+    if mask.ndim not in (2, 3):
+        raise ValueError(f"MASK has shape {tuple(mask.shape)}: (batch, height, width) is needed")
+    mask = mask.reshape(-1, 1, *mask.shape[-2:]).to(image.device)
+    if mask.shape[-2:] != image.shape[-2:]:
+        mask = F.interpolate(mask, size=image.shape[-2:], mode="bilinear", antialias=True)
+    return mask.clamp(0, 1)
 
 
 def to_comfy(image: Tensor, alpha: Tensor | None = None) -> Tensor:

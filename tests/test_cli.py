@@ -584,3 +584,46 @@ def test_the_version_is_told(run):
     assert code == 0
     assert out.startswith("latent-map ")
     assert out.split()[1][0].isdigit()
+
+
+def test_a_mask_file_keeps_the_rest_of_the_picture(folder, run):
+    with Image.open(folder / "good.png") as picture:
+        size = picture.size
+        before = np.asarray(picture.convert("RGB"))
+    mask = np.zeros(size[::-1], dtype=np.uint8)
+    mask[:, : size[0] // 2] = 255
+    Image.fromarray(mask).save(folder / "mask.png")
+    assert (
+        run(
+            "enhance",
+            folder / "good.png",
+            "-o",
+            folder / "b.png",
+            "--iterations",
+            "1",
+            "--mask",
+            folder / "mask.png",
+            "--anchor-colours",
+        )[0]
+        == 0
+    )
+    after = np.asarray(Image.open(folder / "b.png").convert("RGB"))
+    assert np.array_equal(after[:, size[0] // 2 :], before[:, size[0] // 2 :])
+    assert not np.array_equal(after, before)
+
+
+def test_a_mask_of_another_size_is_refused(folder, run):
+    Image.new("L", (7, 9)).save(folder / "mask.png")
+    code, _, err = run(
+        "enhance",
+        folder / "good.png",
+        "-o",
+        folder / "b.png",
+        "--iterations",
+        "1",
+        "--guard",
+        folder / "mask.png",
+    )
+    assert code == 2
+    assert "7x9" in err
+    assert not (folder / "b.png").exists()
