@@ -16,7 +16,8 @@ LIMIT = 0.05  # relative
 # variables by no more than this share of themselves, where curvature begins.
 CHANGE, MOVE = 0.01, 0.02
 CURVED = 0.02  # above it the second, central difference is worth its price
-ROUNDING = 1e-5  # a change by less than this share of the terms drowns in float32
+# Less than this share, of the terms or of the variables, drowns in float32 or is chaos, not slope.
+ROUNDING = 1e-5
 
 
 class GradientCheck(NamedTuple):
@@ -46,13 +47,16 @@ def check_gradient(
         variables, gradients: where the run starts.
         start: the energy there.
         scale: size of the energy's terms, positive, to which rounding is relative.
-    Returns: both slopes, or None where nothing can be measured (next to no gradient).
+    Returns: both slopes, or None where nothing can be measured (next to no slope, or one so
+        steep that the step would be lost in the network's rounding).
     """
     norm = _norm(gradients)
     if not math.isfinite(norm) or norm == 0 or scale <= 0:
         return None
-    size = min(CHANGE * scale / norm, MOVE * _norm(variables))
-    if size * norm < ROUNDING * scale:
+    length = _norm(variables)
+    size = min(CHANGE * scale / norm, MOVE * length)
+    if size * norm < ROUNDING * scale or size < ROUNDING * length:
+        log.debug("gradient check: a slope of %.3g is too flat or too steep to measure", norm)
         return None
 
     def moved(sign: float) -> float:
@@ -73,7 +77,8 @@ def check_gradient(
         log.warning(
             "gradient check: along its gradient the energy changes at a rate of %.3g, the gradient "
             "says %.3g (%.0f %% apart). Some patch of the model, or the prior, cuts or bends the "
-            "gradient: take patches and wrappers out, use PyTorch's attention, or another prior. "
+            "gradient: take patches and wrappers out, use PyTorch's attention, or another prior (a "
+            "half-precision network rounds, too). "
             "The result is still never worse than the input. check_gradient switches this off",
             found.difference,
             found.autograd,
