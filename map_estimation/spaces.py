@@ -23,14 +23,12 @@ from ..edict.transform import LatentPair, invert, pull_back, reconstruct
 
 
 class Space(Protocol):
-    """Variables, and the way from them to pictures and back for gradients.
-
-    Attributes:
-        tile: side of the networks' tiles in pixels, or None; another tile is another map.
-    """
+    """Variables, and the way from them to pictures and back for gradients."""
 
     @property
-    def tile(self) -> int | None: ...
+    def tile(self) -> int | None:
+        """Side of the networks' tiles in pixels, or None; another tile is another map."""
+        ...
 
     def start(self) -> list[Tensor]:
         """The variables of the input picture."""
