@@ -13,6 +13,8 @@ from torch import Tensor
 
 from ..edict.inversion import EdictLatents
 from ..edict.protocols import Backbone, Binding, Denoiser
+from ..edict.tiled_binding import can_be_cut
+from ..edict.tiles import TiledDenoiser
 from ..map_estimation.pictures import to_image
 from ..map_estimation.result import MapStep
 from ..map_estimation.settings import MapSettings
@@ -142,7 +144,7 @@ class Progress:
     def unwatch(self, latents: EdictLatents) -> EdictLatents:
         """Latents that outlive this node, without its progress bar."""
         backbone = latents.backbone.backbone  # pyright: ignore - a _WatchedBackbone
-        denoiser = latents.bijection.denoiser.watched  # pyright: ignore - made by `_watched`
+        denoiser = _through(latents.bijection.denoiser, lambda inner: inner.watched)
         bijection = replace(latents.bijection, denoiser=denoiser)
         return replace(latents, bijection=bijection, backbone=backbone)
 
@@ -150,7 +152,7 @@ class Progress:
         """The same for a picture that is inverted already."""
         if isinstance(latents.bijection.denoiser, Reopened):
             latents.bijection.denoiser.open()  # before any of autograd's hooks are in force
-        denoiser = _watched(latents.bijection.denoiser, self)
+        denoiser = _through(latents.bijection.denoiser, lambda inner: _watched(inner, self))
         bijection = replace(latents.bijection, denoiser=denoiser)
         return replace(latents, bijection=bijection, backbone=self.watch(latents.backbone))
 
@@ -161,7 +163,14 @@ def _watched(denoiser: Denoiser, progress: Progress) -> Denoiser:
         return denoiser(latent, label)
 
     call.watched = denoiser
+    if can_be_cut(denoiser):
+        call.window = lambda *extent: _watched(denoiser.window(*extent), progress)  # pyright: ignore
     return call
+
+
+def _through(denoiser: Denoiser, wrap: Callable[[Any], Any]) -> Denoiser:
+    """`wrap` of a denoiser; of what works on the tiles, if there are any."""
+    return denoiser.through(wrap) if isinstance(denoiser, TiledDenoiser) else wrap(denoiser)
 
 
 class _WatchedBackbone:
