@@ -19,6 +19,7 @@ from torch import Tensor
 
 STARTS = ("noise", "jpeg")
 COLUMNS, CAPTION, GAP, HEAD = 8, 16, 6, 22
+NARROWEST = 118  # pixels, what the longest caption takes
 
 
 def main() -> None:
@@ -75,7 +76,7 @@ def _recover(name: str, reference: Tensor, options: argparse.Namespace) -> list[
 
 def _sheet(reference: Tensor, rows: dict[str, list[Recovery]]) -> Image.Image:
     side = reference.shape[-1]
-    cell = (side + GAP, side + GAP + CAPTION)
+    cell = (max(side, NARROWEST) + GAP, side + GAP + CAPTION)
     lines = -(-(len(rows) + 2) // COLUMNS)
     block = HEAD + lines * cell[1]
     sheet = Image.new("RGB", (COLUMNS * cell[0] + GAP, len(STARTS) * block + GAP), "white")
