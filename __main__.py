@@ -1,4 +1,4 @@
-"""The command line: latent-map enhance, score, invert, reconstruct."""
+"""The command line of Latent MAP."""
 
 import argparse
 import logging
@@ -45,7 +45,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_enhance(commands.add_parser("enhance", help="make pictures better", epilog=EPILOG))
     score = commands.add_parser("score", help="print quality scores")
     score.add_argument("input", type=Path, nargs="+", help="picture files or folders")
-    score.add_argument("--prior", default="pocket", help="pocket, niqe, or A+B")
+    score.add_argument("--prior", default="pocket", help="see docs/priors.md; A,B for several")
+    score.add_argument("--calibration", type=Path, help="JSON file of the calibrate command")
     invert = commands.add_parser("invert", help="picture to noise, exactly")
     invert.add_argument("input", type=Path)
     invert.add_argument("-o", "--output", type=Path, required=True, help="state file")
@@ -63,6 +64,10 @@ def _parser() -> argparse.ArgumentParser:
     _add_download(commands.add_parser("download", help="fetch a checkpoint, if you say so"))
     _add_convert_dape(commands.add_parser("convert-dape", help="SeeSR's pickles to safetensors"))
     _add_recover(commands.add_parser("recover", help="what one fidelity measure leads back to"))
+    weights = commands.add_parser("download-prior", help="get the weights of a prior")
+    weights.add_argument("prior", help="a prior of docs/priors.md")
+    weights.add_argument("--folder", type=Path, help="default: LATENT_MAP_MODELS/iqa, or a cache")
+    weights.set_defaults(module="download_prior")
     fetch = commands.add_parser("download-fidelity", help="get the weights of a fidelity measure")
     fetch.add_argument("measure", help="lpips, lpips_alex or dists")
     fetch.add_argument("--folder", type=Path, help="default: torchvision's cache")
@@ -77,8 +82,11 @@ def _add_enhance(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("input", type=Path, help="picture file or folder")
     parser.add_argument("-o", "--output", type=Path, required=True, help="file, or folder")
     parser.add_argument("--preset", default="fast", help="fast, paper, or a baseline")
-    parser.add_argument("--prior", default="pocket", help="pocket, niqe, or A+B for their mean")
-    parser.add_argument("--fidelity", default="low_resolution", help="low_resolution, mse or mae")
+    parser.add_argument("--prior", default="pocket", help="see docs/priors.md; A,B for their mean")
+    parser.add_argument("--calibration", type=Path, help="JSON file of the calibrate command")
+    parser.add_argument(
+        "--fidelity", default="low_resolution", help="a measure of docs/fidelity.md"
+    )
     parser.add_argument("--iterations", type=int, help="gradient steps")
     parser.add_argument("--steps", type=int, help="diffusion steps T")
     parser.add_argument("--lam", type=float, help="weight of the prior, lambda")

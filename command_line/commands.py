@@ -64,7 +64,8 @@ def enhance(options: argparse.Namespace) -> int:
 
     Returns: 0, 3 if a picture failed, 2 if a single one could not be worked on, 130 after Ctrl-C.
     """
-    settings, fidelity = _settings(options), load_fidelity(options.fidelity)
+    settings = _settings(options)
+    fidelity = load_fidelity(options.fidelity, options.device)
     prior = _prior(options)
     name, chosen = choose_backbone(options)
     jobs, reports = plan(options, prior)
@@ -146,8 +147,10 @@ def _settings(options: argparse.Namespace) -> MapSettings:
 
 def _prior(options: argparse.Namespace) -> Prior:
     check_device(options.device)
-    names = [name.strip() for name in options.prior.split("+")]
-    priors = tuple(load_prior(name, options.device) for name in names)
+    names = [name.strip() for name in options.prior.split(",")]
+    if options.calibration and len(names) > 1:
+        raise ValueError("--calibration is for a single prior: give one name with --prior")
+    priors = tuple(load_prior(n, options.device, options.calibration) for n in names)
     return priors[0] if len(priors) == 1 else CombinedPrior(priors, (1.0,) * len(priors))
 
 

@@ -58,6 +58,7 @@ def enhance(
     """
     check_picture(image)
     check_prior(prior, image)
+    _check_climbable(prior)
     restraints.check(image)
     if state is not None and len(image) > 1:
         raise ValueError(f"a state file keeps one picture, the batch holds {len(image)}")
@@ -116,6 +117,7 @@ def optimise_latents(
     Raises: ValueError for settings that cannot work.
     """
     check_prior(prior, latents.picture)
+    _check_climbable(prior)
     if settings.space != "diffusion":
         raise ValueError("noise can only be optimised in diffusion space: use Post-Enhance")
     objective = Objective(prior, fidelity if settings.use_fidelity else None, settings.lam)
@@ -152,6 +154,14 @@ def check_prior(prior: Prior, image: Tensor) -> None:
         raise ValueError(
             f"picture is {width}x{height} pixels, prior {prior.name!r} needs {smallest} a side: "
             "enlarge the picture or choose another prior"
+        )
+
+
+def _check_climbable(prior: Prior) -> None:
+    if reason := getattr(prior, "no_gradient", ""):
+        raise ValueError(
+            f"{prior.name!r} can score pictures but not improve them: {reason}; choose another "
+            "prior"
         )
 
 

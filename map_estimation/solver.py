@@ -156,7 +156,7 @@ class MapSolver:
 
     def _evaluate(self, latents: Tensor) -> tuple[Tensor, Terms]:
         """Pictures of latents, and their energies."""
-        images = self.space.decode(latents).clamp(0, 1)
+        images = _clamped(self.space.decode(latents))
         reference = self.reference.to(images).expand_as(images)
         return images, self.objective(images, reference)
 
@@ -291,6 +291,11 @@ class MapSolver:
             if slots:
                 state["state"][i] = slots
         self._optimizer.load_state_dict(state)
+
+
+def _clamped(image: Tensor) -> Tensor:
+    """Into [0, 1]; unlike torch.clamp's, the gradient of a pixel at exactly 0 or 1 is kept."""
+    return torch.where(image < 0, 0.0, torch.where(image > 1, 1.0, image))
 
 
 def _numbered(tensors: dict[str, Tensor], prefix: str) -> list[Tensor]:

@@ -129,7 +129,7 @@ BAD_INPUT = [
     ("enhance good.png -o b.png --state old.png", "make it again"),
     ("enhance good.png -o b.png --state other.state", "is needed"),
     ("enhance good.png -o b.png --preset best", "choose from fast, paper"),
-    ("enhance good.png -o b.png --fidelity lpips", "choose from low_resolution"),
+    ("enhance good.png -o b.png --fidelity no_such", "choose from low_resolution"),
     ("enhance good.png -o b.png --steps 0", "choose from 1 to 1000"),
     ("enhance good.png -o b.png --lam -0.1", "must be a number, 0 or more"),
     ("enhance good.png -o b.png --lam nan", "must be a number, 0 or more"),
@@ -470,14 +470,14 @@ def test_pictures_of_one_name_do_not_overwrite_each_other(folder, run, names):
 
 
 def interrupted_at(iteration, times=1):
-    def call(image, backbone, prior, fidelity, settings, show, state):
+    def call(image, backbone, prior, fidelity, settings, show, *rest):
         def step(found):
             if found.row.iteration == iteration:
                 for _ in range(times):
                     signal.raise_signal(signal.SIGINT)
             show(found)
 
-        return enhance_picture(image, backbone, prior, fidelity, settings, step, state)
+        return enhance_picture(image, backbone, prior, fidelity, settings, step, *rest)
 
     return call
 
@@ -556,7 +556,7 @@ def test_scores_go_on_after_pictures_that_fail(folder, run):
 
 
 def test_combined_priors_print_every_score(folder, run):
-    code, out, _ = run("score", "good.png", "--prior", "niqe + pocket")
+    code, out, _ = run("score", "good.png", "--prior", "niqe, pocket")
     assert code == 0
     name, _, quality, first, _, second, _ = out.split()
     assert (name, first, second) == ("good.png", "niqe", "pocket")
@@ -627,3 +627,28 @@ def test_a_mask_of_another_size_is_refused(folder, run):
     assert code == 2
     assert "7x9" in err
     assert not (folder / "b.png").exists()
+
+
+def test_priors_are_separated_by_commas(folder, run):
+    code, out, _ = run("score", folder / "good.png", "--prior", "pocket,niqe")
+    assert code == 0
+    assert "pocket " in out
+    assert "niqe " in out
+
+
+def test_a_calibration_of_ones_own_moves_the_quality(folder, run):
+    own = {"prior": "niqe", "xi3": 100.0, "xi4": 1.0, "lower_better": True}
+    (folder / "own.json").write_text(json.dumps(own))
+    arguments = ("score", folder / "good.png", "--prior", "niqe", "--calibration")
+    code, out, _ = run(*arguments, folder / "own.json")
+    assert code == 0
+    assert "quality 1.0000" in out
+    code, _, err = run("score", folder / "good.png", "--calibration", folder / "own.json")
+    assert code == 2
+    assert "choose that prior" in err
+
+
+def test_a_prior_without_files_has_none_to_download(run):
+    code, _, err = run("download-prior", "niqe")
+    assert code == 2
+    assert "choose from" in err

@@ -258,3 +258,18 @@ def test_presets_are_known_by_name():
     assert (preset("paper").inversion.steps, preset("paper").lam) == (20, 0.01)
     with pytest.raises(ValueError, match=f"unknown preset 'best'.*{', '.join(PRESETS)}"):
         preset("best")
+
+
+def test_a_metric_that_can_only_score_is_refused_before_the_inversion():
+    backbone = ToyBackbone()
+    scorer = replace(PRIOR, no_gradient="it counts")
+    with pytest.raises(ValueError, match="can score pictures but not improve them: it counts"):
+        enhance(picture(), backbone, scorer, FIDELITY, SETTINGS)
+    assert backbone.calls == 0
+
+
+def test_saturated_pixels_are_free_to_move():
+    dark = QualityPrior("dark", lambda image: -image.flatten(1).mean(1), Logistic(-0.5, 0.2))
+    white = torch.ones(1, 3, 16, 16)
+    (result,) = run(white, replace(SETTINGS, space="pixel", use_fidelity=False), prior=dark)
+    assert result.picture.max() < 1
