@@ -23,7 +23,7 @@ ALLOWED = {
 }
 OUTSIDE = {"tests", "training", "benchmarks"}  # folders of Python files that are not the pack
 COMFYUI = {"comfy", "comfy_api", "comfy_extras", "server", "folder_paths", "execution", "nodes"}
-HEAVY = ("diffusers", "pyiqa", "scipy", "PIL", "torchvision")
+HEAVY = ("diffusers", "pyiqa", "scipy", "PIL", "torchvision", "piq", "timm", "transformers")
 OWN_IMPORT_SECONDS = 0.5  # a ComfyUI start must not feel us; 2 ms measured
 
 FILES = sorted(
