@@ -10,14 +10,13 @@ from .memory import free_memory, graph_bytes
 from .protocols import Backbone, Binding, Denoiser
 from .tape import FREE_SHARE
 from .tiled_codec import TiledCodec
-from .tiles import OVERLAP_SHARE, TiledDenoiser, tiling
+from .tiles import TiledDenoiser, tiling
 
 log = logging.getLogger(__name__)
 # In the backbone's smallest multiples: below 256 pixels a Stable Diffusion network sees too little.
 SMALLEST = 4
 # An autoencoder looks less far than a denoiser and keeps more: pixels of its largest tile.
 CODEC_TILE = 512
-CODEC_REACH = 2  # multiples that its tiles share at least, if that is no more than half of them
 PROBE_LABEL = 500.0
 
 
@@ -44,8 +43,7 @@ def tiled(binding: Binding, picture: Tensor, tile: int, multiple: int) -> Bindin
         denoiser = TiledDenoiser(denoiser, chosen, height)  # pyright: ignore - it can be cut
     side = codec_tile(tile, multiple)
     if max(height, width) > side and hasattr(codec, "vae"):
-        overlap = max(side // OVERLAP_SHARE, min(CODEC_REACH * multiple, side // 2))
-        codec = TiledCodec(codec, picture, tiling(side, multiple, overlap))
+        codec = TiledCodec(codec, picture, tiling(side, multiple))
     return Binding(denoiser, codec)
 
 

@@ -131,18 +131,17 @@ class _TileByTile(torch.autograd.Function):
         ctx.save_for_backward(x)
         ctx.half = half
         size = [side // half.inputs * half.outputs for side in x.shape[-2:]]
-        items = []
+        canvas = None
         for item, single in enumerate(x.split(1)):
-            canvas = None
             for tile in half.tiles(x):
                 y = half.call(item, tile.cut(single))
                 if canvas is None:
                     # Weights in half precision would not sum to one.
                     precise = torch.promote_types(y.dtype, torch.float32)
-                    canvas = y.new_zeros(1, y.shape[1], *size, dtype=precise)
-                tile.blend(y, canvas)
-            items.append(canvas)
-        return torch.cat(items)
+                    canvas = y.new_zeros(len(x), y.shape[1], *size, dtype=precise)
+                tile.blend(y, canvas[item : item + 1])
+        assert canvas is not None
+        return canvas
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # pyright: ignore

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from .protocols import Denoiser, WindowedDenoiser
 
-OVERLAP_SHARE = 4  # a fourth of the tile's side, unless chosen
+# A fourth of the tile's side, but two of the network's multiples: with less, steps show.
+OVERLAP_SHARE, OVERLAP_MULTIPLES = 4, 2
 MARGIN_SHARE = 4  # of the overlap: a tile's outermost places, which see its false border, weigh 0
 
 
@@ -48,9 +49,12 @@ class Tiling:
 
 
 def tiling(side: int, align: int, overlap: int | None = None) -> Tiling:
-    """Tiles of a side with the usual overlap, one fourth of it. Raises ValueError: see `Tiling`."""
-    usual = max(1, min(side // OVERLAP_SHARE, side - align))
-    return Tiling(side, usual if overlap is None else overlap, align)
+    """Tiles of a side with the usual overlap; see `Tiling`.
+
+    Raises: ValueError if they do not fit.
+    """
+    usual = max(side // OVERLAP_SHARE, min(OVERLAP_MULTIPLES * align, side // 2))
+    return Tiling(side, max(1, min(usual, side - align)) if overlap is None else overlap, align)
 
 
 class Span(NamedTuple):

@@ -3,8 +3,10 @@ from itertools import pairwise
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from latent_map.edict import tiles
 from latent_map.edict.backbones import load_backbone
 from latent_map.edict.schedule import scaled_linear_alphas, vp_schedule
 from latent_map.edict.tape import Tape
@@ -220,12 +222,14 @@ def pocket():
     return load_backbone("pocket")
 
 
-def test_the_pocket_denoisers_window_is_the_denoiser_of_the_cut_picture(pocket):
-    image = picture(2, 96, 64)
-    whole = pocket.bind(image).denoiser
-    part = pocket.bind(image[..., 32:80, 16:48]).denoiser
-    latent = noise(1, 1, 48, 12, 8)
-    assert torch.equal(whole.window(32, 16, 48, 32)(latent, 400.0), part(latent, 400.0))
+def test_the_pocket_denoisers_window_has_the_pictures_part_of_all_that_is_bound(pocket):
+    whole = pocket.bind(picture(2, 96, 64)).denoiser
+    part = whole.window(32, 16, 48, 32)
+    bound = {name: value for name, value in vars(whole).items() if torch.is_tensor(value)}
+    assert bound
+    for name, value in bound.items():
+        assert torch.equal(getattr(part, name), value[..., 8:20, 4:12])
+    assert part(noise(1, 1, 48, 12, 8), 400.0).shape == (1, 48, 12, 8)
 
 
 def test_the_pocket_denoiser_on_tiles_round_trips(pocket):
@@ -233,6 +237,77 @@ def test_the_pocket_denoiser_on_tiles_round_trips(pocket):
     denoiser = TiledDenoiser(pocket.bind(image).denoiser, tiling(48, 16), 96)
     latent = torch.zeros(1, 48, 24, 16, dtype=torch.float64)
     map_ = Bijection(denoiser, pocket.schedule(4, "trailing"), 0.93)
-    assert len(denoiser.parts(latent)) == 6
+    assert len(denoiser.parts(latent)) == 8
     back = reconstruct(map_, invert(map_, LatentPair(latent, latent)))
     assert max(float(z.norm()) for z in back) / math.sqrt(latent.numel()) < NETWORK
+
+
+@pytest.fixture(scope="module")
+def unet():
+    """A small U-Net with group norms and random weights, halving twice."""
+    from diffusers import UNet2DModel
+
+    torch.manual_seed(0)
+    network = UNet2DModel(
+        in_channels=4,
+        out_channels=4,
+        block_out_channels=(16, 32, 32),
+        down_block_types=("DownBlock2D",) * 3,
+        up_block_types=("UpBlock2D",) * 3,
+        layers_per_block=1,
+        add_attention=False,
+        norm_num_groups=4,
+    )
+    return Everywhere(network.double().eval().requires_grad_(False))
+
+
+class Everywhere:
+    """A network without a condition."""
+
+    def __init__(self, network):
+        self.network = network
+
+    def __call__(self, latent, label):
+        return self.network(latent, label, return_dict=False)[0]
+
+    def window(self, *extent):
+        return self
+
+
+def seam(unet):
+    """Tiled minus untiled output, where tiles overlap and where not; cells of 4 pixels.
+
+    Returns: mean difference at borders and inside; mean jump from cell to cell across the middle
+        of an overlap, where hard tiles would meet, and elsewhere.
+    """
+    coarse = F.interpolate(noise(2, 1, 4, 4, 8), size=(16, 56), mode="bicubic")
+    latent = noise(1, 1, 4, 16, 56) + 4 * coarse
+    cut = tiling(128, 16)
+    with torch.no_grad():
+        error = TiledDenoiser(unet, cut, 64)(latent, 500.0) - unet(latent, 500.0)
+    starts = [span.start for span in spans(56, 32, cut.overlap // 4, 4)]
+    counts = torch.zeros(56)
+    for start in starts:
+        counts[start : start + 32] += 1
+    size = error.abs().mean((0, 1, 2))
+    jumps = error.diff(dim=-1).abs().mean((0, 1, 2))
+    met = [(before + 32 + after) // 2 - 1 for before, after in pairwise(starts)]
+    apart = [i for i in range(len(jumps)) if i not in met]
+    sizes = float(size[counts > 1].mean()), float(size[counts == 1].mean())
+    return *sizes, float(jumps[met].mean()), float(jumps[apart].mean())
+
+
+def test_tiles_differ_from_the_whole_no_more_at_their_borders_than_inside(unet):
+    borders, inside, met, apart = seam(unet)
+    assert borders < inside  # 0.023 and 0.027
+    assert met < 1.2 * apart  # 0.017 and 0.015: few columns against many
+
+
+def test_hard_tiles_would_show_their_borders(unet, monkeypatch):
+    def step(length, margin, rise):
+        return (torch.arange(length) >= margin + rise // 2).double()
+
+    monkeypatch.setattr(tiles, "_ramp", step)
+    borders, inside, met, apart = seam(unet)
+    assert borders > inside
+    assert met > 3 * apart  # 0.059 and 0.016
