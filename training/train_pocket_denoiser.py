@@ -1,9 +1,10 @@
 """Train the pocket denoiser: v-prediction of corrections, conditioned on the degraded picture.
 
-    python -m training.train_pocket_denoiser PHOTOS --minutes 180 --out runs/denoiser
+    python -m training.train_pocket_denoiser PHOTOS --restorer FILE --minutes 180 --out DIR
 
 Resumable: run it again with the same --out. The learning rate follows a cosine over the training
 minutes. The last line of the log and `denoiser.safetensors` (averaged weights) are the result.
+The restorer (training/train_pocket_restorer.py) is frozen and goes into the same file.
 """
 
 import argparse
@@ -15,7 +16,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from latent_map.edict.backbones.pocket_network import build_network
+from latent_map.edict.backbones.pocket_network import (
+    build_network,
+    build_restorer,
+    restorer_share,
+)
 from latent_map.edict.haar import haar
 from latent_map.edict.schedule import scaled_linear_alphas
 from safetensors.torch import load_file, save_file
@@ -41,11 +46,15 @@ class Pairs(torch.utils.data.IterableDataset):
         torch.set_num_threads(1)
         rng = np.random.default_rng((self.seed, worker.id if worker else 0))
         for crop in random_crops(self.photographs, self.size, rng):
-            degraded = randomly_degrade(crop, rng).pixels
+            degraded = self.degrade(crop, rng)
             yield tuple(
                 torch.from_numpy(np.ascontiguousarray(p.transpose(2, 0, 1)))
                 for p in (crop, degraded)
             )
+
+    def degrade(self, crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """A random mixture of all degradations."""
+        return randomly_degrade(crop, rng).pixels
 
 
 def measure_scales(pairs: torch.utils.data.DataLoader, batches: int) -> dict[str, Tensor]:
@@ -68,7 +77,13 @@ def draw_labels(count: int) -> Tensor:
     return torch.where(torch.rand(count) < 0.33, torch.randint(950, 1000, (count,)), uniform)
 
 
-def v_loss(network, batch: tuple[Tensor, Tensor], scales: dict[str, Tensor], alphas: Tensor):
+def v_loss(
+    network,
+    restorer,
+    batch: tuple[Tensor, Tensor],
+    scales: dict[str, Tensor],
+    alphas: Tensor,
+) -> Tensor:
     """Squared error of the predicted velocity, balanced between weak and strong corrections."""
     clean, degraded = batch
     correction = haar(clean - degraded) / scales["correction_scale"]
@@ -80,6 +95,9 @@ def v_loss(network, batch: tuple[Tensor, Tensor], scales: dict[str, Tensor], alp
     noisy = alpha.sqrt() * correction + (1 - alpha).sqrt() * noise
     velocity = alpha.sqrt() * noise - (1 - alpha).sqrt() * correction
     predicted = network(torch.cat((noisy, condition), 1), labels).sample
+    with torch.no_grad():
+        expected = restorer(condition)
+    predicted = predicted - restorer_share(alpha) * expected / (1 - alpha).sqrt()
     error = (predicted - velocity).square().mean((1, 2, 3))
     energy = correction.square().mean((1, 2, 3))
     return (error / (0.3 + energy)).mean()
@@ -103,6 +121,7 @@ def train(
     size: int,
     device: str,
     initial: Path | None,
+    restorer: Path,
 ) -> None:
     """Train for `minutes` of training time in all, resuming from `out` where it was left."""
     out.mkdir(parents=True, exist_ok=True)
@@ -112,6 +131,7 @@ def train(
     loader = torch.utils.data.DataLoader(pairs, batch, num_workers=1, prefetch_factor=8)
     torch.manual_seed(state["step"] if state else 0)
     network = build_network().to(device)
+    expected = load_restorer(restorer).to(device)
     averaged = torch.optim.swa_utils.AveragedModel(
         network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(EMA_DECAY)
     )
@@ -133,7 +153,7 @@ def train(
         progress = trained / (60 * minutes)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(progress, step)
-        loss = v_loss(network, tuple(p.to(device) for p in pair), scales, alphas)
+        loss = v_loss(network, expected, tuple(p.to(device) for p in pair), scales, alphas)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -152,7 +172,8 @@ def train(
             parts = {"network": network, "averaged": averaged, "optimizer": optimizer}
             weights = {k: v.state_dict() for k, v in parts.items()}
             save(checkpoint, weights | {"scales": scales, "step": step, "seconds": trained})
-            export(out / "denoiser.safetensors", averaged.module, scales, step * batch)
+            constants = scales | {f"restorer.{k}": v for k, v in expected.state_dict().items()}
+            export(out / "denoiser.safetensors", averaged.module, constants, step * batch)
         if trained >= 60 * minutes:
             return
 
@@ -165,14 +186,23 @@ def load_exported(path: Path, network) -> dict[str, Tensor]:
     }
     network.load_state_dict({k: v.float() for k, v in weights.items()})
     device = next(network.parameters()).device
-    return {k: v.to(device) for k, v in tensors.items() if not k.startswith("network.")}
+    return {k: v.to(device) for k, v in tensors.items() if "." not in k}
+
+
+def load_restorer(path: Path):
+    """A trained restorer, frozen, from its own or from a denoiser's file."""
+    prefix = "restorer."
+    weights = {k.removeprefix(prefix): v for k, v in load_file(path).items() if prefix in k}
+    restorer = build_restorer()
+    restorer.load_state_dict(weights)
+    return restorer.requires_grad_(False)
 
 
 def export(path: Path, network, scales: dict[str, Tensor], crops: int) -> None:
     """Write the averaged weights in half precision; the scales stay float32."""
     tensors = {f"network.{k}": v.half().cpu() for k, v in network.state_dict().items()}
     tensors |= {k: v.cpu().contiguous() for k, v in scales.items()}
-    save_file(tensors, path, {"format": "latent-map pocket denoiser 1", "crops": json.dumps(crops)})
+    save_file(tensors, path, {"format": "latent-map pocket denoiser 2", "crops": json.dumps(crops)})
 
 
 def main() -> None:
@@ -183,6 +213,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--size", type=int, default=128, help="crop size in pixels")
     parser.add_argument("--initial", type=Path, help="exported weights to start from")
+    parser.add_argument("--restorer", type=Path, required=True, help="its trained restorer")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")

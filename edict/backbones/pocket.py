@@ -4,6 +4,7 @@ The latent is the Haar transform of *image minus the picture being enhanced*, so
 is z = 0, the codec is exact, and the network generates corrections, conditioned on the picture.
 """
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,16 @@ from torch import Tensor
 from ..haar import BLOCK, haar, inverse_haar
 from ..protocols import Binding
 from ..schedule import Schedule, Spacing, scaled_linear_alphas, vp_schedule
-from .pocket_network import CORRECTION_CHANNELS, MULTIPLE, build_network
+from .pocket_network import (
+    CORRECTION_CHANNELS,
+    MULTIPLE,
+    build_network,
+    build_restorer,
+    restorer_share,
+)
 
 WEIGHTS = Path(__file__).with_name("pocket_denoiser.safetensors")
+ALPHAS = scaled_linear_alphas().tolist()
 CONSTANTS = {
     "correction_scale": (),
     "condition_mean": (CORRECTION_CHANNELS,),
@@ -44,21 +52,30 @@ class CorrectionCodec:
 
 
 class PocketDenoiser:
-    """The network's velocity for a latent, in the network's own precision."""
+    """The velocity for a latent, in the network's own precision.
 
-    def __init__(self, network: Any, condition: Tensor):
-        self.network, self.condition = network, condition
+    Args:
+        network: the U-Net, which gives the velocity without the restorer's share.
+        condition: the picture, whitened Haar coefficients (1 or B, 48, h, w).
+        expected: the correction to expect of the picture, same shape, from the restorer.
+    """
+
+    def __init__(self, network: Any, condition: Tensor, expected: Tensor):
+        self.network, self.condition, self.expected = network, condition, expected
 
     def __call__(self, latent: Tensor, label: float) -> Tensor:
         noisy = latent.to(self.condition)
         condition = self.condition.expand(len(noisy), -1, -1, -1)
-        return self.network(torch.cat((noisy, condition), 1), label, return_dict=False)[0]
+        velocity = self.network(torch.cat((noisy, condition), 1), label, return_dict=False)[0]
+        alpha = ALPHAS[round(label)]
+        return velocity - restorer_share(alpha) / math.sqrt(1 - alpha) * self.expected
 
     def window(self, top: int, left: int, height: int, width: int) -> "PocketDenoiser":
         """The denoiser for a part of the picture, in pixels, multiples of 4."""
         rows = slice(top // BLOCK, (top + height) // BLOCK)
         columns = slice(left // BLOCK, (left + width) // BLOCK)
-        return PocketDenoiser(self.network, self.condition[..., rows, columns])
+        parts = (whole[..., rows, columns] for whole in (self.condition, self.expected))
+        return PocketDenoiser(self.network, *parts)
 
 
 class PocketBackbone:
@@ -67,9 +84,12 @@ class PocketBackbone:
     name = "pocket"
     multiple = MULTIPLE
 
-    def __init__(self, network: Any, tensors: dict[str, Tensor], device: torch.device):
+    def __init__(
+        self, network: Any, restorer: Any, tensors: dict[str, Tensor], device: torch.device
+    ):
         self.device = device
         self.network = network.to(device).eval().requires_grad_(False)
+        self.restorer = restorer.to(device).eval().requires_grad_(False)
         self.scale = float(tensors["correction_scale"])
         self._mean = tensors["condition_mean"].to(device)[:, None, None]
         self._deviation = tensors["condition_deviation"].to(device)[:, None, None]
@@ -88,9 +108,9 @@ class PocketBackbone:
         picture = image.detach().to(self.device)
         with torch.no_grad():
             condition = (haar(picture.float()) - self._mean) / self._deviation
-        return Binding(
-            PocketDenoiser(self.network, condition), CorrectionCodec(picture, self.scale)
-        )
+            expected = self.restorer(condition)
+        denoiser = PocketDenoiser(self.network, condition, expected)
+        return Binding(denoiser, CorrectionCodec(picture, self.scale))
 
 
 def load_pocket(device: str | torch.device = "cpu", weights: Path = WEIGHTS) -> PocketBackbone:
@@ -105,8 +125,9 @@ def load_pocket(device: str | torch.device = "cpu", weights: Path = WEIGHTS) -> 
 
     tensors = read_tensors(weights, "pocket denoiser")
     network = load_module(build_network(), tensors, "network.", weights)
+    restorer = load_module(build_restorer(), tensors, "restorer.", weights)
     for name, shape in CONSTANTS.items():
         value = tensors.get(name)
         if value is None or value.shape != shape or not torch.isfinite(value).all():
             raise ValueError(f"{weights} has no usable {name}: restore the file or choose another")
-    return PocketBackbone(network, tensors, torch.device(device))
+    return PocketBackbone(network, restorer, tensors, torch.device(device))
