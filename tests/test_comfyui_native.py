@@ -27,6 +27,7 @@ if subprocess.run([PYTHON, "-c", REQUIREMENTS], capture_output=True, check=False
         allow_module_level=True,
     )
 
+SAME_PATH = 1e-4  # of two implementations, float32
 GRADIENT, CONTROL_GRADIENT = 0.01, 0.02  # along the gradient, float32 networks
 ROUND_TRIP = 1e-6
 SAME_INPUT = 1e-6  # float32; the usual call in sigma space is 10 to 18 % off in the second half
@@ -46,6 +47,7 @@ GROUPS = {
     "samplers": ["sampler:sd15", "sampler:sd15:control", "sampler:sd3", "moves"],
     "nodes": ["nodes:sd15", "nodes:sdxl", "nodes:sd3", "nodes:flux"],
     "traps": [f"trap_{name}" for name in TRAPS],
+    "parity": ["parity", "parity:control", "parity::paper"],
 }
 
 
@@ -93,6 +95,22 @@ def test_the_network_sees_exactly_the_latent_with_its_label(found, check):
     assert found(check)["input_error"] < SAME_INPUT
     assert found(check)["label_error"] < 1e-4
     assert found(check)["output_error"] < SAME_OUTPUT
+
+
+@pytest.mark.parametrize("check", GROUPS["parity"])
+def test_diffusers_gives_the_same_inversion(found, check):
+    """The same checkpoint, ControlNet and text, in other classes and by other formulas."""
+    if subprocess.run(
+        [PYTHON, "-c", "import diffusers"], capture_output=True, check=False
+    ).returncode:
+        pytest.skip(f"parity: NOT RUN ({Path(PYTHON).name} lacks diffusers: install it there)")
+    result = found(check)
+    assert result["labels"]
+    assert result["label_effect"] > SAME_PATH
+    assert result["moved"] > 0.1
+    assert result["coefficients"] < SAME_INPUT
+    for what in ("latent", "decoded", "output", "x", "y"):
+        assert result[what] < SAME_PATH, what
 
 
 @pytest.mark.parametrize("check", ["sampler:sd15", "sampler:sd15:control", "sampler:sd3"])

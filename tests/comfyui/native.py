@@ -2,7 +2,8 @@
 
     COMFYUI_PATH=~/ComfyUI python tests/comfyui/native.py CHECK[:OPTION...] ...
 
-e.g. `gradient:sd15:4:control` or `trap_attention`: functions of native_checks.py, native_traps.py.
+e.g. `gradient:sd15:4:control` or `trap_attention`: functions of native_checks.py, native_traps.py;
+`parity` of native_parity.py, which needs diffusers beside ComfyUI.
 """
 
 import json
@@ -15,6 +16,10 @@ if __name__ == "__main__":
     import native_traps
 
     checks = vars(native_checks) | vars(native_traps)
+    if any(argument.startswith("parity") for argument in arguments):
+        import native_parity
+
+        checks |= vars(native_parity)
     for argument in arguments:
         name, *options = argument.split(":")
         found = checks[f"check_{name}"](*options)
