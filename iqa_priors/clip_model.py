@@ -9,7 +9,7 @@ import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +19,7 @@ from ..weights import find_tensors, load_module
 from .clip_resnet import ClipResnet, ResnetShape
 
 WHAT = "CLIP checkpoint"
+STEADINESS = 30.0  # of the texts of a CLIP trained from nothing
 HEAD = 64  # channels of an attention head in all of OpenAI's CLIPs
 MEAN = (0.48145466, 0.4578275, 0.40821073)  # of CLIP's training pictures
 DEVIATION = (0.26862954, 0.26130258, 0.27577711)
@@ -162,12 +163,26 @@ def _vision(shape: VisionShape) -> nn.Module:
 
 
 @torch.no_grad()
-def initialise(clip: Clip, temperature: float = 1 / 30) -> Clip:
+def initialise(
+    clip: Clip,
+    temperature: float = 1 / 30,
+    texts: Tensor | None = None,
+    pictures: Tensor | None = None,
+) -> Clip:
     """Draw random weights with which a small CLIP can be trained from nothing; returns it.
 
     Transformers' own starting weights embed all pictures and all texts alike, and a ranking loss
     does not get away from there. Here layers keep the size of what they are given, words differ,
     and the patches' filters see fine detail alone, which tells distorted pictures apart.
+
+    Args:
+        clip: its weights are overwritten.
+        temperature: that similarities are divided by.
+        texts: tokens (V, context), V > 1, whose embeddings are to point in different directions.
+            Their tower's weights are enlarged as well, so that a step of Adam turns them less: a
+            ranking that is wrong at first makes texts equal, where the pictures' gradient is 0.
+        pictures: (B, 3, side, side), RGB in [0, 1], B > 1, whose embeddings are to point in
+            different directions; needs a transformer as image tower.
     """
     for name, weight in clip.named_parameters():
         if "token_embedding" in name:
@@ -180,7 +195,24 @@ def initialise(clip: Clip, temperature: float = 1 / 30) -> Clip:
             smooth = F.avg_pool2d(F.pad(weight, (1, 1, 1, 1), mode="reflect"), 3, stride=1)
             weight.sub_(smooth).sub_(weight.mean((2, 3), keepdim=True))
     clip.logit_scale.fill_(-math.log(temperature))
+    if texts is not None:
+        _steady(clip.text)
+        layer = clip.text.text_model.final_layer_norm
+        layer.bias.sub_(clip.text.text_model(input_ids=texts).pooler_output.mean(0))
+    if pictures is not None:
+        mean, deviation = (pictures.new_tensor(v).view(3, 1, 1) for v in (MEAN, DEVIATION))
+        tower: Any = clip.visual.vision_model
+        found = tower(pixel_values=(pictures - mean) / deviation).pooler_output
+        tower.post_layernorm.bias.sub_(found.mean(0))
     return clip
+
+
+def _steady(text: nn.Module) -> None:
+    """Enlarge what a later normalisation divides out again, and Adam's steps count for less."""
+    kept = ("q_proj", "k_proj", "fc1", "fc2", "layer_norm1", "layer_norm2")
+    for name, weight in text.named_parameters():
+        if not any(part in name for part in kept):
+            weight.mul_(STEADINESS)
 
 
 def load_clip(path: Path) -> Clip:

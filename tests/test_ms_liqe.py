@@ -18,7 +18,8 @@ from latent_map.iqa_priors.clip_model import (
     initialise,
     load_clip,
 )
-from latent_map.iqa_priors.liqe import Liqe, build_liqe, one_level, published_crops
+from latent_map.iqa_priors.clip_tokens import tokenise
+from latent_map.iqa_priors.liqe import QUALITY_PROMPTS, Liqe, build_liqe, one_level, published_crops
 from latent_map.iqa_priors.ms_liqe import three_levels
 from latent_map.iqa_priors.ms_liqe_training import (
     MsLiqeOptions,
@@ -157,6 +158,20 @@ def test_the_prior_sees_every_pixel(initial):
 
 
 # Training.
+
+
+def resultant(embeddings):
+    """Length of the mean of directions: 1 if all are the same, 0 if they cancel."""
+    return (embeddings / embeddings.norm(dim=-1, keepdim=True)).mean(0).norm().item()
+
+
+def test_a_clip_from_nothing_tells_texts_and_pictures_apart():
+    tokens, pictures = tokenise(QUALITY_PROMPTS), torch.rand(8, 3, SIDE, SIDE)
+    clip = small_clip()
+    assert resultant(clip.encode_text(tokens)) > 0.9  # what the arguments are for
+    initialise(clip, texts=tokens, pictures=pictures)
+    assert resultant(clip.encode_text(tokens)) < 0.5
+    assert resultant(clip.encode_image(pictures)) < 0.5
 
 
 def test_the_defaults_are_the_papers():
