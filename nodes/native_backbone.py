@@ -1,5 +1,6 @@
 """ComfyUI's MODEL, VAE and CONDITIONING as a backbone."""
 
+import logging
 import math
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -25,8 +26,10 @@ from .native_conditioning import (
 )
 from .native_sampling import read_sampling
 from .native_session import current_session
+from .native_tiles import Extent, cut, why_no_tiles
 from .native_weights import freeze, thaw
 
+log = logging.getLogger(__name__)
 MULTIPLE = 64  # pixels: eight times eight, so that every level of a U-Net halves evenly
 
 
@@ -92,7 +95,11 @@ class NativeBackbone:
         batch, _, height, width = picture.shape
         channels = self.patcher.model.latent_format.latent_channels
         shape = (batch, channels, height // self.compression, width // self.compression)
-        denoiser = NativeDenoiser(self, picture, shape)
+        reason = why_no_tiles(self.conditioning)
+        if reason is not None:
+            log.info("no tiles for %s: %s", self.name, reason)
+        kind = CuttableDenoiser if reason is None else NativeDenoiser
+        denoiser = kind(self, picture, shape)
         denoiser.open()
         return Binding(denoiser, NativeCodec(self, shape))
 
@@ -136,32 +143,48 @@ class NativeDenoiser:
         backbone: the model.
         picture: (B, 3, H, W), RGB in [0, 1].
         shape: its latents'.
+        extent: the part of them it is for; all by default.
     """
 
-    def __init__(self, backbone: NativeBackbone, picture: Tensor, shape: tuple[int, ...]):
-        self.backbone, self.picture, self.shape = backbone, picture, shape
+    def __init__(
+        self,
+        backbone: NativeBackbone,
+        picture: Tensor,
+        shape: tuple[int, ...],
+        extent: Extent | None = None,
+    ):
+        self.backbone, self.picture, self.whole = backbone, picture, shape
+        self.extent = extent or Extent(0, 0, *shape[2:])
+        self.shape = (*shape[:2], self.extent.height, self.extent.width)
 
     def __call__(self, latent: Tensor, label: float) -> Tensor:
         """eps, v or velocity for a variance-preserving (flow: native) latent (B, C, h, w)."""
-        live, conds = self.open()
+        live, conds = self._prepared()
         sampling, guidance = self.backbone.sampling, self.backbone.conditioning.guidance
         sigma = torch.full((len(latent),), sampling.sigma(label), device=live.device)
         noisy = sampling.network_latent(latent.to(live.device, torch.float32), sigma)
         denoised = _denoise(live, conds, noisy, sigma, guidance)
         return sampling.direction(noisy, denoised, sigma).to(latent.device)
 
-    def open(self) -> tuple[LiveModel, dict]:
-        """The loaded model and the conditionings, prepared when first asked for in a session.
+    def open(self) -> None:
+        """Load the model in this session and see that it works.
 
         Raises: ValueError, with the model's name, for one that cannot work.
         """
+        self._prepared()
+
+    def _prepared(self) -> tuple[LiveModel, dict]:
+        """The loaded model and the conditionings, prepared when first asked for in a session."""
         live = self.backbone.live(self.shape)
-        prepare = partial(self._open, live, self.shape)
-        return live, current_session().once(self, prepare)
+        return live, current_session().once(self, partial(self._open, live, self.shape))
 
     def _open(self, live: LiveModel, shape: tuple[int, ...], exits: ExitStack) -> dict:
         """Conditionings ready for the network, on this picture."""
-        conds = thaw_conditionings(self.backbone.conditioning.copies(self.picture))
+        conds = self.backbone.conditioning.copies(self.picture)
+        whole = Extent(0, 0, *self.whole[2:])
+        if self.extent != whole:
+            cut(conds, self.extent, whole)
+        conds = thaw_conditionings(conds)
         exits.callback(comfy.sampler_helpers.cleanup_models, conds, [])
         with torch.no_grad():
             latent = torch.zeros(shape, device=live.device)
@@ -210,6 +233,28 @@ class NativeDenoiser:
                     freeze(value, live.device)
                 elif name != "multigpu_clones":
                     setattr(control, name, thaw(value))
+
+
+class CuttableDenoiser(NativeDenoiser):
+    """One whose conditioning can be cut to a part of the picture."""
+
+    def open(self) -> None:
+        """The same on a corner of the picture: as a whole it may not fit into memory."""
+        if self.extent == Extent(0, 0, *self.whole[2:]):
+            self.window(0, 0, self.backbone.multiple, self.backbone.multiple)
+        else:
+            super().open()
+
+    def window(self, top: int, left: int, height: int, width: int) -> "CuttableDenoiser":
+        """The denoiser for a part, in pixels, opened: ControlNets' hints are cut, text stays.
+
+        Open from the start, because later loading would move weights that graphs hold.
+        """
+        cell = self.backbone.compression
+        extent = self.extent.part(top // cell, left // cell, height // cell, width // cell)
+        part = CuttableDenoiser(self.backbone, self.picture, self.whole, extent)
+        part._prepared()
+        return part
 
 
 def _denoise(live: LiveModel, conds: dict, noisy: Tensor, sigma: Tensor, guidance: float) -> Tensor:

@@ -7,9 +7,12 @@ without a word; here running out of memory is an error.
 from typing import Any
 
 import torch
+from comfy.ldm.models.autoencoder import AutoencodingEngine
+from comfy.taesd.taesd import TAESD
 from torch import Tensor
 
 LINEAR = 1e-6  # float32
+CUTTABLE = (AutoencodingEngine, TAESD)  # convolutions, and group norms that can be frozen
 
 
 class PixelRange:
@@ -36,10 +39,15 @@ class NativeCodec:
     Args:
         backbone: the NativeBackbone, whose model and VAE are opened on first use.
         shape: the latents' shape.
+
+    Attributes:
+        vae: the autoencoder's network, if it is of a kind that can be tiled; missing otherwise.
     """
 
     def __init__(self, backbone: Any, shape: tuple[int, ...]):
         self.backbone, self.shape = backbone, shape
+        if isinstance(network := backbone.vae_patcher.model, CUTTABLE):
+            self.vae = network
 
     def encode(self, image: Tensor) -> Tensor:
         """RGB in [0, 1] to a latent in the network's scaling, the posterior's mean."""

@@ -111,13 +111,16 @@ class Progress:
 
     def __init__(self, calls: int, preview_every: int = 0):
         self.bar = comfy.utils.ProgressBar(max(1, calls))
-        self.done, self.preview_every = 0, preview_every
+        self.done, self.preview_every = 0.0, preview_every
 
-    def call(self) -> None:
-        """One network call begins. Raises ComfyUI's interruption if the user asked for it."""
+    def call(self, share: float = 1.0) -> None:
+        """A network call begins, or one of its tiles, which is a share of it.
+
+        Raises ComfyUI's interruption if the user asked for it.
+        """
         mm.throw_exception_if_processing_interrupted()
-        self.done = min(self.done + 1, self.bar.total - 1)
-        self.bar.update_absolute(self.done)
+        self.done = min(self.done + share, self.bar.total - 1)
+        self.bar.update_absolute(int(self.done))
 
     def step(self, step: MapStep) -> None:
         """The solver's callback."""
@@ -130,12 +133,12 @@ class Progress:
         self.done = self.bar.total
         if self.preview_every and result is not None:
             self._show(result)
-        self.bar.update_absolute(self.done)
+        self.bar.update_absolute(self.bar.total)
 
     def _show(self, image: Tensor) -> None:
         picture = to_image(image)
         side = min(PREVIEW_SIDE, max(picture.size))
-        self.bar.update_absolute(self.done, preview=("JPEG", picture, side))
+        self.bar.update_absolute(int(self.done), preview=("JPEG", picture, side))
 
     def watch(self, backbone: Backbone) -> Backbone:
         """The backbone with its network calls counted."""
@@ -150,21 +153,35 @@ class Progress:
 
     def watch_latents(self, latents: EdictLatents) -> EdictLatents:
         """The same for a picture that is inverted already."""
-        if isinstance(latents.bijection.denoiser, Reopened):
-            latents.bijection.denoiser.open()  # before any of autograd's hooks are in force
-        denoiser = _through(latents.bijection.denoiser, lambda inner: _watched(inner, self))
+        denoiser = _through(latents.bijection.denoiser, lambda inner: _reopened(inner, self))
         bijection = replace(latents.bijection, denoiser=denoiser)
         return replace(latents, bijection=bijection, backbone=self.watch(latents.backbone))
 
 
-def _watched(denoiser: Denoiser, progress: Progress) -> Denoiser:
+def _reopened(denoiser: Denoiser, progress: Progress) -> Denoiser:
+    if isinstance(denoiser, Reopened):
+        denoiser.open()  # before any of autograd's hooks are in force
+    return _watched(denoiser, progress)
+
+
+def _watched(
+    denoiser: Denoiser, progress: Progress, share: Callable[[], float] = lambda: 1.0
+) -> Denoiser:
+    """A denoiser whose calls are counted; one on tiles counts as one call."""
+    tiles = set()
+
     def call(latent: Tensor, label: float) -> Tensor:
-        progress.call()
+        progress.call(share())
         return denoiser(latent, label)
+
+    def window(*extent: int) -> Denoiser:
+        tiles.add(extent)
+        part = denoiser.window(*extent)  # pyright: ignore - it can be cut
+        return _watched(part, progress, lambda: share() / len(tiles))
 
     call.watched = denoiser
     if can_be_cut(denoiser):
-        call.window = lambda *extent: _watched(denoiser.window(*extent), progress)  # pyright: ignore
+        call.window = window
     return call
 
 

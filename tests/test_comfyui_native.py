@@ -27,6 +27,7 @@ if subprocess.run([PYTHON, "-c", REQUIREMENTS], capture_output=True, check=False
         allow_module_level=True,
     )
 
+SAME_DECODER = 0.1  # a random autoencoder on tiles, whose attention sees only its own
 SAME_PATH = 1e-4  # of two implementations, float32
 GRADIENT, CONTROL_GRADIENT = 0.01, 0.02  # along the gradient, float32 networks
 ROUND_TRIP = 1e-6
@@ -40,6 +41,7 @@ GRADIENTS = [
     "gradient:sd15:1:carried",
 ]
 NETWORKS = [f"network:{kind}" for kind in ("sd15", "sd15_v", "sd15_zsnr", "sdxl", "sd3", "flux")]
+TILES = ["tiles:sd15:1:control", "tiles:sd15:4:carried", "tiles:sdxl", "tiles:sd3"]
 TRAPS = ["skip", "attention", "control_attention", "buffers", "dynamic", "decode", "freeze", "move"]
 GROUPS = {
     "gradients": GRADIENTS,
@@ -47,6 +49,7 @@ GROUPS = {
     "samplers": ["sampler:sd15", "sampler:sd15:control", "sampler:sd3", "moves"],
     "nodes": ["nodes:sd15", "nodes:sdxl", "nodes:sd3", "nodes:flux"],
     "traps": [f"trap_{name}" for name in TRAPS],
+    "tiles": [*TILES, "windows", "no_tiles"],
     "parity": ["parity", "parity:control", "parity::paper"],
 }
 
@@ -87,6 +90,34 @@ def test_the_gradient_is_that_of_finite_differences(found, check):
     assert found(check)["relative_error"] < limit
     assert found(check)["round_trip"] < ROUND_TRIP
     assert not found(check)["hint_left"]
+
+
+@pytest.mark.parametrize("check", TILES)
+def test_the_same_on_tiles_from_one_node_to_the_next(found, check):
+    result = found(check)
+    assert result["tiled"] == [True, True]
+    assert result["relative_error"] < CONTROL_GRADIENT
+    assert result["round_trip"] < ROUND_TRIP
+    assert result["counted"] == pytest.approx(4)  # two steps; the tiles of a call are one
+    assert result["from_whole"] > 0
+    assert result["decoder"] < SAME_DECODER
+    assert result["after"]
+    assert result["left"] == dict.fromkeys(result["left"], 0)
+
+
+def test_a_window_is_the_model_on_that_part(found):
+    """Hints are cut, the model's own at its scale and one of another size; sizes stay."""
+    result = found("windows")
+    for what in ("control", "carried", "sizes"):
+        assert result[what]["error"] < SAME_INPUT, what
+    assert result["control"]["effect"] > 0.1
+    assert result["uncut"]["error"] > 1e-4
+    assert result["part_sizes"]["error"] > 1e-3
+
+
+def test_conditioning_with_areas_is_not_cut(found):
+    assert "cannot work on tiles" in found("no_tiles")["area"]
+    assert found("no_tiles")["plain"] == "worked"
 
 
 @pytest.mark.parametrize("check", NETWORKS)
