@@ -27,7 +27,7 @@ if subprocess.run([PYTHON, "-c", REQUIREMENTS], capture_output=True, check=False
         allow_module_level=True,
     )
 
-SAME_DECODER = 0.1  # a random autoencoder on tiles, whose attention sees only its own
+SAME_DECODER = 0.02  # a random autoencoder on tiles, whose attention sees only its own
 SAME_PATH = 1e-4  # of two implementations, float32
 GRADIENT, CONTROL_GRADIENT = 0.01, 0.02  # along the gradient, float32 networks
 ROUND_TRIP = 1e-6
@@ -41,7 +41,7 @@ GRADIENTS = [
     "gradient:sd15:1:carried",
 ]
 NETWORKS = [f"network:{kind}" for kind in ("sd15", "sd15_v", "sd15_zsnr", "sdxl", "sd3", "flux")]
-TILES = ["tiles:sd15:1:control", "tiles:sd15:4:carried", "tiles:sdxl", "tiles:sd3"]
+TILES = ["tiles:sd15:1:control", "tiles:sd15:4:carried", "tiles:sdxl", "tiles:sd3", "tiles:flux"]
 TRAPS = ["skip", "attention", "control_attention", "buffers", "dynamic", "decode", "freeze", "move"]
 GROUPS = {
     "gradients": GRADIENTS,

@@ -35,11 +35,11 @@ def carrying(tiny, hint):
 
 def check_tiles(kind="sd15", cfg="1", control="", memory="store"):
     """Inverted in one node's session, differentiated in another's; an ordinary sampler after."""
-    tiny, net = load(kind), load_control() if control else None
+    tiny, net = load(kind), load_control() if control == "control" else None
     before = ksampler(tiny)
     if control == "carried":
         tiny = carrying(tiny, 1 - wide())
-    bound = backbone(tiny, float(cfg), net if control == "control" else None)
+    bound = backbone(tiny, float(cfg), net)
     options = InversionOptions(2, 0.93, tile=TILE)
 
     def invert():
