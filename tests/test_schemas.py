@@ -25,6 +25,7 @@ ALLOWED = {
     "FLOAT": NUMBER,
     "COMBO": {"options", "default"},
     "BOOLEAN": {"default"},
+    "STRING": {"default", "multiline"},
 }
 
 
@@ -58,7 +59,7 @@ def simulated_comfyui():
     latest = ModuleType("comfy_api.latest")
     kinds = {"Int": "INT", "Float": "FLOAT", "Combo": "COMBO", "Image": "IMAGE", "String": "STRING"}
     kinds |= {"Model": "MODEL", "Vae": "VAE", "Conditioning": "CONDITIONING", "Boolean": "BOOLEAN"}
-    kinds |= {"ControlNet": "CONTROL_NET"}
+    kinds |= {"ControlNet": "CONTROL_NET", "Mask": "MASK"}
     latest.io = SimpleNamespace(
         ComfyNode=object,
         Schema=simulated_schema,
