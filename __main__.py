@@ -95,10 +95,24 @@ def _add_enhance(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--report", type=Path, help="JSON file")
     parser.add_argument("--sheet", type=Path, help="before/after picture (one input)")
     parser.add_argument("--state", type=Path, help="keep and resume an interrupted run (one input)")
+    parser.add_argument(
+        "--tile", type=_tile, help="side of tiles in pixels; auto (default) or none"
+    )
+    parser.add_argument(
+        "--no-check-gradient",
+        dest="check_gradient",
+        action="store_false",
+        default=None,
+        help="do not compare the first gradient with a finite difference",
+    )
     parser.add_argument("--mask", type=Path, help="picture file: white is enhanced, black kept")
     parser.add_argument("--guard", type=Path, help="picture file: white is held more tightly")
     parser.add_argument("--anchor-colours", action="store_true", help="only detail may change")
     _add_backbone(parser)
+
+
+def _tile(text: str) -> int | str:
+    return text if text in ("auto", "none") else int(text)
 
 
 def _add_backbone(parser: argparse.ArgumentParser) -> None:

@@ -138,9 +138,12 @@ def reconstruct(options: argparse.Namespace) -> int:
 
 def _settings(options: argparse.Namespace) -> MapSettings:
     settings = preset(options.preset)
-    chosen = {"iterations": options.iterations, "lam": options.lam, "memory": options.memory}
-    inversion = {"strength": options.strength, "steps": options.steps}
+    chosen = {name: getattr(options, name) for name in ("iterations", "lam", "memory")}
+    chosen["check_gradient"] = options.check_gradient
+    inversion = {name: getattr(options, name) for name in ("strength", "steps", "tile")}
     inversion = {k: v for k, v in inversion.items() if v is not None}
+    if options.tile == "none":
+        inversion["tile"] = None
     chosen = {k: v for k, v in chosen.items() if v is not None}
     return replace(settings, inversion=replace(settings.inversion, **inversion), **chosen)
 

@@ -652,3 +652,12 @@ def test_a_prior_without_files_has_none_to_download(run):
     code, _, err = run("download-prior", "niqe")
     assert code == 2
     assert "choose from" in err
+
+
+def test_the_tile_is_part_of_the_settings_reported(folder, run):
+    arguments = ("enhance", folder / "good.png", "-o", folder / "b.png", "--iterations", "1")
+    code, _, _ = run(*arguments, "--tile", "64", "--no-check-gradient", "--report", folder / "r")
+    assert code == 0
+    settings = json.loads((folder / "r").read_text())["good.png"]["settings"]
+    assert settings["inversion"]["tile"] == 64
+    assert settings["check_gradient"] is False
