@@ -455,7 +455,8 @@ BROKEN = {
     "another network": ("unet/config.json", b'{"_class_name": "FluxTransformer2DModel"}', "Flux"),
     "no network": (
         "unet/config.json",
-        b'{"_class_name": "UNet2DConditionModel", "down_block_types": ["X"]}',
+        b'{"_class_name": "UNet2DConditionModel", "down_block_types": ["X"],'
+        b' "cross_attention_dim": 64}',
         "can be built",
     ),
     "no vocabulary": ("tokenizer/vocab.json", None, "vocab.json"),

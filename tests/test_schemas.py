@@ -35,6 +35,8 @@ def simulated_socket(kind: str) -> SimpleNamespace:
     def new_input(name, optional=False, tooltip=None, **options):
         unknown = set(options) - ALLOWED.get(kind, set())
         assert not unknown, f"{name}: the real {kind} takes no {unknown}"
+        if kind == "STRING":
+            options = {"multiline": False, **options}  # the real one's default
         return SimpleNamespace(
             optional=optional, entry=[name, kind, {"tooltip": tooltip, **options}]
         )
@@ -64,6 +66,7 @@ def simulated_comfyui():
         ComfyNode=object,
         Schema=simulated_schema,
         NodeOutput=None,
+        Input=object,
         Custom=simulated_socket,
         **{name: simulated_socket(kind) for name, kind in kinds.items()},
     )
@@ -104,12 +107,17 @@ def described(schema: SimpleNamespace) -> dict:
     }
 
 
+def whatever_files(schema):
+    """The schema without the marks that say which weight files a machine lacks."""
+    return json.loads(json.dumps(schema).replace(" (file missing)", ""))
+
+
 def test_the_schemas_are_those_a_real_comfyui_reported(simulated_comfyui):
     schemas = [node.define_schema() for node in simulated_comfyui.NODES]
     found = {schema.node_id: described(schema) for schema in schemas}
     assert sorted(found) == sorted(NODES)
     for name, schema in found.items():
-        assert schema == NODES[name], name
+        assert whatever_files(schema) == whatever_files(NODES[name]), name
 
 
 def test_every_execute_takes_exactly_the_inputs(simulated_comfyui):

@@ -414,7 +414,10 @@ def test_another_familys_base_is_refused(copied, tmp_path):
     write_folder(tmp_path / "sd15", SD15)
     config = tmp_path / "sd15" / "unet" / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"cross_attention_dim": 48}))
-    refused("sd15 has text of width 48, SeeSR wants 64", copied | {"base": tmp_path / "sd15"})
+    refused(
+        "sd15 has text encoders of width 64 for a network that takes 48",
+        copied | {"base": tmp_path / "sd15"},
+    )
 
 
 def test_a_v_prediction_base_is_taken_as_a_host(files, backbone, tmp_path):

@@ -1,7 +1,7 @@
 import pytest
 import torch
 from latent_map.edict.backbones import pocket
-from latent_map.edict.backbones.pocket_network import build_network
+from latent_map.edict.backbones.pocket_network import build_network, build_restorer
 from latent_map.weights import load_module, read_tensors, what_is_wrong
 from safetensors.torch import save, save_file
 from torch import nn
@@ -12,6 +12,7 @@ def whole():
     """What a pocket denoiser's file holds, with random weights."""
     torch.manual_seed(0)
     tensors = {f"network.{k}": v for k, v in build_network().state_dict().items()}
+    tensors |= {f"restorer.{k}": v for k, v in build_restorer().state_dict().items()}
     tensors["correction_scale"] = torch.tensor(0.05)
     tensors["condition_mean"] = torch.zeros(48)
     tensors["condition_deviation"] = torch.ones(48)
