@@ -41,13 +41,17 @@ def recover(options: argparse.Namespace) -> int:
     reference = _reference(options.reference, options.size).to(options.device)
     start = starting_picture(reference, options.start, options.seed)
     with tqdm(total=options.iterations, disable=None, desc=options.fidelity) as bar:
+
+        def show(iteration: int, _: float) -> None:
+            bar.update(iteration - bar.n)
+
         result = recover_reference(
             fidelity,
             reference,
             start,
             options.iterations,
             options.learning_rate,
-            lambda iteration, _: bar.update(iteration - bar.n),
+            show,
         )
     write_picture(options.output, Picture(result.picture.cpu().float()))
     write_atomically(curve, _table(result).encode())

@@ -68,7 +68,8 @@ def _dataset(entry: dict[str, Any], config: Path) -> Dataset:
     lists = [read_opinions(folder / entry[k], images, falling) for k in ("train", "validation")]
     if not isinstance(batch, int) or not 2 <= batch <= len(lists[0]):
         raise ValueError(f"{where}: batch {batch} must be from 2 to its {len(lists[0])} pictures")
-    return Dataset(str(entry["name"]), *lists, batch)
+    train, validation = lists
+    return Dataset(str(entry["name"]), train, validation, batch)
 
 
 def _check_keys(found: dict[str, Any], known: set[str], optional: set[str], where: str) -> None:

@@ -107,7 +107,8 @@ class VaeQa:
         """
         check_pair(x, x_init)
         losses = []
-        for rows, columns in covering_crops(*x.shape[-2:], self.head.options.crop):
+        height, width = x.shape[-2:]
+        for rows, columns in covering_crops(height, width, self.head.options.crop):
             reference = self.encoder(x_init[..., rows, columns])
             distorted = self.encoder(x[..., rows, columns])
             losses.append(self.head(reference, reference) - self.head(reference, distorted))

@@ -197,8 +197,8 @@ def initialise(
     clip.logit_scale.fill_(-math.log(temperature))
     if texts is not None:
         _steady(clip.text)
-        layer = clip.text.text_model.final_layer_norm
-        layer.bias.sub_(clip.text.text_model(input_ids=texts).pooler_output.mean(0))
+        text: Any = clip.text.text_model
+        text.final_layer_norm.bias.sub_(text(input_ids=texts).pooler_output.mean(0))
     if pictures is not None:
         mean, deviation = (pictures.new_tensor(v).view(3, 1, 1) for v in (MEAN, DEVIATION))
         tower: Any = clip.visual.vision_model

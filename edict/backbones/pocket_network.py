@@ -79,8 +79,9 @@ def build_restorer() -> Restorer:
     """The untrained restorer, which expects no correction."""
     restorer = Restorer()
     torch.nn.init.zeros_(restorer.last.weight)
-    for block in restorer.blocks:
-        torch.nn.init.normal_(block.second.weight, std=1e-2)
+    for name, weight in restorer.blocks.named_parameters():
+        if name.endswith("second.weight"):
+            torch.nn.init.normal_(weight, std=1e-2)
     return restorer
 
 
