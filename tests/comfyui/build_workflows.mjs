@@ -150,6 +150,18 @@ const WORKFLOWS = {
     },
     ending(800, "halved"),
   ),
+  seesr_backbone: joined(
+    note("Refines the picture with SeeSR, the kind of backbone the paper used: Stable Diffusion 2 with a ControlNet and image tokens. "
+      + `${NEEDED}seesr/ and diffusers/stable-diffusion-2-base (docs/seesr.md says how to get and lay out the files).`),
+    {
+      nodes: {
+        backbone: ["DLM_LoadBackbone", [0, 230], [320, 260],
+          { name: "seesr: .", base: "diffusers: stable-diffusion-2-base" }],
+        load: ["LoadImage", [0, 560], [320, 430], SAMPLE],
+      },
+    },
+    ending(400, "load"),
+  ),
   post_enhance_after_supir: joined(
     note("SUPIR restores the picture, Post-Enhance refines what comes out of it, both with one SDXL checkpoint. "
       + `${NEEDED}checkpoints/${SDXL.ckpt_name} and checkpoints/SUPIR-v0Q.ckpt, and the node pack ComfyUI-SUPIR `
