@@ -64,14 +64,13 @@ def _parser() -> argparse.ArgumentParser:
     _add_download(commands.add_parser("download", help="fetch a checkpoint, if you say so"))
     _add_convert_dape(commands.add_parser("convert-dape", help="SeeSR's pickles to safetensors"))
     _add_recover(commands.add_parser("recover", help="what one fidelity measure leads back to"))
-    weights = commands.add_parser("download-prior", help="get the weights of a prior")
-    weights.add_argument("prior", help="a prior of docs/priors.md")
-    weights.add_argument("--folder", type=Path, help="default: LATENT_MAP_MODELS/iqa, or a cache")
-    weights.set_defaults(module="download_prior")
-    fetch = commands.add_parser("download-fidelity", help="get the weights of a fidelity measure")
-    fetch.add_argument("measure", help="lpips, lpips_alex or dists")
-    fetch.add_argument("--folder", type=Path, help="default: torchvision's cache")
-    fetch.set_defaults(module="download_fidelity")
+    for kind, names in (("prior", "docs/priors.md"), ("fidelity", "docs/fidelity.md")):
+        weights = commands.add_parser(f"download-{kind}", help=f"get the weights of a {kind}")
+        weights.add_argument("name", help=f"one of {names}")
+        weights.add_argument(
+            "--folder", type=Path, help="default: LATENT_MAP_MODELS/iqa, or a cache"
+        )
+        weights.set_defaults(module="download_weights")
     for command in commands.choices.values():
         command.set_defaults(module=command.get_default("module") or "commands")
         command.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps")

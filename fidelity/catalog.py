@@ -7,9 +7,9 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from ..downloads import WeightFile
 from .cw_ssim import cw_ssim_distance
 from .deviation import gmsd_distance, mcsd_distance
-from .files import ALEXNET, VAE, VGG16, FidelityFile
 from .fsim import fsim_distance
 from .information import ifc_distance, vif_distance
 from .low_resolution import low_resolution_distance
@@ -21,6 +21,26 @@ from .smoothed import pamse_distance
 from .vsi import vsi_distance
 
 Device = str | torch.device
+_TORCHVISION = "https://download.pytorch.org/models"
+_STABILITY = "https://huggingface.co/stabilityai/sd-vae-ft-mse-original/resolve/main"
+# torchvision's names end in the beginning of the file's SHA-256.
+VGG16 = WeightFile(
+    "vgg16-397923af.pth", 528, f"{_TORCHVISION}/vgg16-397923af.pth", "397923af", "checkpoints"
+)
+ALEXNET = WeightFile(
+    "alexnet-owt-7be5be79.pth",
+    233,
+    f"{_TORCHVISION}/alexnet-owt-7be5be79.pth",
+    "7be5be79",
+    "checkpoints",
+)
+VAE = WeightFile(
+    "vae-ft-mse-840000-ema-pruned.safetensors",
+    335,
+    f"{_STABILITY}/vae-ft-mse-840000-ema-pruned.safetensors",
+    cache="checkpoints",
+    marker="config.json",
+)
 
 
 class Fidelity(Protocol):
@@ -50,7 +70,7 @@ class FidelityRow(NamedTuple):
     options: tuple[str, ...] = ()
     min_side: int = 16
     load: Callable[[Device, Path], Fidelity] | None = None
-    file: FidelityFile | None = None
+    file: WeightFile | None = None
 
 
 def _lpips_vgg(device: Device, path: Path) -> Fidelity:

@@ -6,8 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ..downloads import fetch_files, find_files
 from .catalog import FIDELITIES, REFUSED, Device, Fidelity, FidelityRow
-from .files import download_file, find_file
 
 MISSING = " (file missing)"
 CHOICES = {"reduction": ("mse", "rms", "l2"), "planes": ("rgb", "luma")}
@@ -27,12 +27,13 @@ def load_fidelity(
         name: one of FIDELITIES.
         device: where a network's weights go; pictures must be there too.
         path: its weight file, or the folder of it.
-        folders: looked in for it before LATENT_MAP_MODELS/iqa and torchvision's cache.
-        download: fetch a missing file into torchvision's cache; nothing is fetched otherwise.
+        folders: looked in for it before LATENT_MAP_MODELS/iqa and other programs' caches.
+        download: fetch a missing file into LATENT_MAP_MODELS/iqa or torchvision's cache; nothing
+            is fetched otherwise.
         options: `scale` and `reduction` of low_resolution; `sigma` of pamse; `planes` of the
             measures of grey pictures.
     Raises: ValueError for an unknown name, a missing or unusable file, or options it does not have
-        or cannot take.
+        or cannot take; OSError when a download fails.
     """
     row = _row(name)
     _check_options(name, row, options)
@@ -41,8 +42,8 @@ def load_fidelity(
     if row.load is None or row.file is None:
         raise ValueError(f"fidelity {name!r} has no measure and no file: mend its row")
     if download and path is None and missing_file(name, folders):
-        return row.load(device, download_file(row.file))
-    return row.load(device, find_file(name, row.file, folders, path))
+        fetch_files([row.file])
+    return row.load(device, *find_files("fidelity", name, [row.file], folders, path))
 
 
 def available(folders: Sequence[Path] = ()) -> list[str]:
@@ -63,7 +64,7 @@ def missing_file(name: str, folders: Sequence[Path] = ()) -> str:
     if row.file is None:
         return ""
     try:
-        find_file(name, row.file, folders)
+        find_files("fidelity", name, [row.file], folders)
     except ValueError as error:
         return str(error)
     return ""

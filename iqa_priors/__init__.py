@@ -1,8 +1,7 @@
 """q(x): no-reference image quality models as priors."""
 
 from .catalog import PRIORS
-from .files import download_file, missing_message
-from .loading import load_prior, missing_files
+from .loading import load_prior, missing_files, missing_message
 from .logistic import Logistic
 from .prior import CombinedPrior, Prior, QualityPrior, Scorer
 from .prior_row import PriorRow
@@ -17,7 +16,6 @@ __all__ = [
     "QualityPrior",
     "ScoreReport",
     "Scorer",
-    "download_file",
     "load_prior",
     "missing_files",
     "missing_message",

@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
+from ..downloads import WeightFile
 from .clip_catalog import CLIP_PRIORS
-from .files import PriorFile
 from .prior import Scorer
-from .prior_row import Device, PriorRow, lazy_load
+from .prior_row import Device, PriorRow, lazy_load, pyiqa_file
 from .pyiqa_catalog import PYIQA_PRIORS
 
-_QUALICLIP = PriorFile.of_pyiqa("QualiCLIP.pth", 0)
-_VIT_L = PriorFile(
+_QUALICLIP = pyiqa_file("QualiCLIP.pth")
+_VIT_L = WeightFile(
     "clip-vit-large-patch14.safetensors",
     1711,
     "https://huggingface.co/openai/clip-vit-large-patch14/resolve/main/model.safetensors",
@@ -72,7 +72,7 @@ PRIORS: dict[str, PriorRow] = {
         "QualiCLIP: see its authors; CLIP: MIT",
         0.5,
         0.17,
-        files=(_QUALICLIP, PriorFile.of_pyiqa("QualiCLIP+_koniq.pth", 0)),
+        files=(_QUALICLIP, pyiqa_file("QualiCLIP+_koniq.pth")),
         min_side=32,
     ),
     "laion_aes": PriorRow(
@@ -82,7 +82,7 @@ PRIORS: dict[str, PriorRow] = {
         "predictor: Apache-2.0; CLIP: MIT",
         5.5,
         1.53,
-        files=(_VIT_L, PriorFile.of_pyiqa("sac+logos+ava1-l14-linearMSE.pth", 4)),
+        files=(_VIT_L, pyiqa_file("sac+logos+ava1-l14-linearMSE.pth", 4)),
     ),
     **PYIQA_PRIORS,
 }

@@ -4,14 +4,18 @@ Constants of Eq. (21) are provisional: the middle of the metric's range, with 5 
 quality at its ends.
 """
 
-from .files import PriorFile
-from .prior_row import PriorRow, lazy_load
+from ..downloads import WeightFile
+from .prior_row import PriorRow, lazy_load, pyiqa_file
 
-_OPENAI = "https://openaipublic.azureedge.net/clip/models"
-_RN50 = PriorFile(
-    "RN50.pt",
-    244,
-    f"{_OPENAI}/afeb0e10f9e5a86da6080e35cf09123aca3b358a0c3e3b6c78a7b63bc04b6762/RN50.pt",
+
+def _openai_file(name: str, size_mb: float, sha256: str) -> WeightFile:
+    """One of OpenAI's own files; its digest is part of its address."""
+    url = f"https://openaipublic.azureedge.net/clip/models/{sha256}/{name}"
+    return WeightFile(name, size_mb, url, sha256, cache="clip")
+
+
+_RN50 = _openai_file(
+    "RN50.pt", 244, "afeb0e10f9e5a86da6080e35cf09123aca3b358a0c3e3b6c78a7b63bc04b6762"
 )
 _LIQE_LICENCE = "LIQE: MIT; CLIP: MIT"
 _CLIPIQA_LICENCE = "CLIP-IQA: S-Lab 1.0 (noncommercial); CLIP: MIT"
@@ -24,7 +28,7 @@ CLIP_PRIORS: dict[str, PriorRow] = {
         _LIQE_LICENCE,
         3.0,
         0.68,
-        files=(PriorFile.of_pyiqa("liqe_mix.pt", 605),),
+        files=(pyiqa_file("liqe_mix.pt", 605),),
         min_side=16,
     ),
     "liqe": PriorRow(
@@ -34,7 +38,7 @@ CLIP_PRIORS: dict[str, PriorRow] = {
         _LIQE_LICENCE,
         3.0,
         0.68,
-        files=(PriorFile.of_pyiqa("liqe_koniq.pt", 605),),
+        files=(pyiqa_file("liqe_koniq.pt", 605),),
         min_side=16,
     ),
     "ms_liqe": PriorRow(
@@ -44,7 +48,7 @@ CLIP_PRIORS: dict[str, PriorRow] = {
         "yours; CLIP: MIT",
         3.0,
         0.68,
-        files=(PriorFile("ms_liqe.safetensors", 605, ""),),
+        files=(WeightFile("ms_liqe.safetensors", 605, ""),),
         min_side=16,
     ),
     "clipiqa+": PriorRow(
@@ -54,7 +58,7 @@ CLIP_PRIORS: dict[str, PriorRow] = {
         _CLIPIQA_LICENCE,
         0.5,
         0.17,
-        files=(_RN50, PriorFile.of_pyiqa("CLIP-IQA+_learned_prompts-603f3273.pth", 0.07)),
+        files=(_RN50, pyiqa_file("CLIP-IQA+_learned_prompts-603f3273.pth", 0.07)),
         min_side=32,
     ),
     "clipiqa": PriorRow(

@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from ..downloads import WeightFile, find_file, find_files, standard_folders
+from ..downloads import missing_message as message_of
 from .catalog import PRIORS
-from .files import PriorFile, find_file, find_files
 from .logistic import Logistic
 from .prior import QualityPrior
 from .prior_row import Device, PriorRow
@@ -33,7 +34,7 @@ def load_prior(
         crops: "cover" has each pixel weigh the same in the quality, "official" follows the
             published choice of crops, which never looks at some borders. Raw scores always do.
         path: its weight file, or the folder of its files.
-        folders: looked in for them before LATENT_MAP_MODELS/iqa and pyiqa's cache.
+        folders: looked in for them before LATENT_MAP_MODELS/iqa and other programs' caches.
     Raises: ValueError for an unknown name, a missing or unusable file, or a calibration of
         another prior.
     """
@@ -41,7 +42,7 @@ def load_prior(
     if crops not in ("cover", "official"):
         raise ValueError(f"unknown crops {crops!r}: choose cover or official")
     logistic = _logistic(name, row, calibration)
-    paths = find_files(name, row.files, folders, path)
+    paths = find_files("prior", name, row.files, folders, path)
     scorer = row.load(device, paths)
     metric = scorer.official
     if crops == "cover" and scorer.covering is not None:
@@ -51,9 +52,15 @@ def load_prior(
     )
 
 
-def missing_files(name: str, folders: Sequence[Path] = ()) -> list[PriorFile]:
+def missing_files(name: str, folders: Sequence[Path] = ()) -> list[WeightFile]:
     """Files of a prior that are in none of the folders nor the standard ones."""
-    return [file for file in _row(name).files if find_file(file, folders) is None]
+    looked = (*folders, *standard_folders())
+    return [file for file in _row(name).files if find_file(file, looked) is None]
+
+
+def missing_message(name: str, missing: Sequence[WeightFile], folders: Sequence[Path] = ()) -> str:
+    """What a prior lacks, that it is neither in the folders nor the standard ones; the remedy."""
+    return message_of("prior", name, missing, (*folders, *standard_folders()))
 
 
 def _row(name: str) -> PriorRow:

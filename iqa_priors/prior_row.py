@@ -7,8 +7,10 @@ from typing import Any, NamedTuple
 
 import torch
 
-from .files import PriorFile
+from ..downloads import WeightFile
 from .prior import Scorer
+
+PYIQA_FILES = "https://huggingface.co/chaofengc/IQA-PyTorch-Weights/resolve/main"
 
 Device = str | torch.device
 Load = Callable[[Device, tuple[Path, ...]], Scorer]
@@ -39,7 +41,7 @@ class PriorRow(NamedTuple):
     xi4: float | None = None
     lower_better: bool = False
     calibrated: bool = False
-    files: tuple[PriorFile, ...] = ()
+    files: tuple[WeightFile, ...] = ()
     min_side: int = 1
     no_gradient: str = ""
     constants: Callable[[], tuple[float, float]] | None = None
@@ -48,6 +50,11 @@ class PriorRow(NamedTuple):
     def differentiable(self) -> bool:
         """Whether it can be climbed."""
         return not self.no_gradient
+
+
+def pyiqa_file(name: str, size_mb: float = 0) -> WeightFile:
+    """A file that pyiqa's authors publish, of a size in megabytes or of one unknown."""
+    return WeightFile(name, size_mb, f"{PYIQA_FILES}/{name}")
 
 
 def lazy_load(module: str, function: str, **options: Any) -> Load:

@@ -4,8 +4,8 @@ Constants of Eq. (21) are provisional: the middle and slope of the opinions that
 trained on (KonIQ-10k, FLIVE, SPAQ, AVA), UNIQUE's as its first author published them for LIVE.
 """
 
-from .files import PriorFile
-from .prior_row import PriorRow, lazy_load
+from ..downloads import WeightFile
+from .prior_row import PriorRow, lazy_load, pyiqa_file
 
 
 def _pyiqa(
@@ -27,14 +27,14 @@ def _pyiqa(
         f"pyiqa: noncommercial (PolyForm); {licence}",
         xi3,
         xi4,
-        files=(PriorFile.of_pyiqa(file, size_mb),),
+        files=(pyiqa_file(file, size_mb),),
         min_side=min_side,
     )
 
 
 def _score_only(
     name: str,
-    files: tuple[PriorFile, ...],
+    files: tuple[WeightFile, ...],
     summary: str,
     range: str,
     no_gradient: str,
@@ -239,7 +239,7 @@ PYIQA_PRIORS: dict[str, PriorRow] = {
     ),
     "brisque": _score_only(
         "brisque",
-        (PriorFile.of_pyiqa("brisque_svm_weights.pth", 0),),
+        (pyiqa_file("brisque_svm_weights.pth"),),
         "natural scene statistics and a support vector machine",
         "0..100, lower is better",
         "its shape parameters come from a table, which cuts the gradient",
@@ -249,7 +249,7 @@ PYIQA_PRIORS: dict[str, PriorRow] = {
     ),
     "nrqm": _score_only(
         "nrqm",
-        (PriorFile.of_pyiqa("NRQM_model.mat", 0),),
+        (pyiqa_file("NRQM_model.mat"),),
         "for super-resolution; statistics and random forests",
         "0..10",
         "random forests are constant almost everywhere",
@@ -259,8 +259,8 @@ PYIQA_PRIORS: dict[str, PriorRow] = {
     "pi": _score_only(
         "pi",
         (
-            PriorFile.of_pyiqa("NRQM_model.mat", 0),
-            PriorFile.of_pyiqa("niqe_modelparameters.mat", 0),
+            pyiqa_file("NRQM_model.mat"),
+            pyiqa_file("niqe_modelparameters.mat"),
         ),
         "perceptual index: NRQM and NIQE together",
         "0..10, lower is better",

@@ -1,14 +1,18 @@
-"""latent-map download against a server on this machine."""
+"""latent-map download, download-prior and download-fidelity against a server on this machine."""
 
 import hashlib
+import shutil
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import torch
+from latent_map import downloads
 from latent_map.__main__ import main
-from latent_map.command_line import download as module
-from latent_map.command_line.download import SOURCES, RemoteFile, Source, fetch
+from latent_map.command_line.download import SOURCES, RemoteFile, Source
+from latent_map.downloads import WeightFile, fetch, fetch_files
+from latent_map.fidelity import FIDELITIES
+from latent_map.iqa_priors import PRIORS
 from safetensors.torch import save
 
 WEIGHTS = save({"a": torch.arange(20000).float()})
@@ -131,9 +135,10 @@ def test_what_is_there_is_not_fetched_again(hub, run, tmp_path):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (bytes(len(WEIGHTS)), "not the pinned file"),
+        (bytes(len(WEIGHTS)), "no safetensors file"),
+        (WEIGHTS[:-1] + b"?", "its sha256 is"),
         (WEIGHTS + b"more", "bytes instead of"),
-        (b"<!DOCTYPE html>please log in", "bytes instead of"),
+        (b"<!DOCTYPE html>please log in", "a web page"),
     ],
 )
 def test_a_wrong_file_does_not_stay(hub, run, tmp_path, content, words):
@@ -159,8 +164,8 @@ def test_a_wrong_file_that_was_there_is_named_and_kept(hub, run, tmp_path):
 def test_what_no_pin_tells_the_header_does(hub, tmp_path, content):
     address = f"{hub.url}{hub.prefix}unet/a.safetensors"
     hub.content[hub.prefix + "unet/a.safetensors"] = content
-    with pytest.raises(OSError, match="unusable"):
-        fetch(address, tmp_path / "a.safetensors", RemoteFile("unet/a.safetensors"))
+    with pytest.raises(OSError, match=r"cut off|web page|git lfs pull"):
+        fetch(address, tmp_path / "a.safetensors")
     assert not list(tmp_path.iterdir())
 
 
@@ -182,9 +187,10 @@ def test_bad_names_are_refused_before_anything_is_asked(hub, run, tmp_path):
     assert code == 2
     assert "choose from sd-2-base" in err
     (tmp_path / "file").write_bytes(b"")
-    code, _, err = run("tiny", "-o", tmp_path / "file", "--endpoint", hub.url)
-    assert code == 2
-    assert "is a file" in err
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        code, _, err = run("tiny", "-o", folder, "--endpoint", hub.url)
+        assert code == 2
+        assert str(folder) in err
     assert not hub.asked
 
 
@@ -210,12 +216,104 @@ def test_what_is_not_pinned_is_said(hub, run, tmp_path, monkeypatch):
 
 def test_only_the_named_server_is_asked(hub, run, tmp_path, monkeypatch):
     opened = []
-    real = module.urllib.request.urlopen
+    real = downloads.urllib.request.urlopen
 
     def note(request, **options):
         opened.append(request.full_url)
         return real(request, **options)
 
-    monkeypatch.setattr(module.urllib.request, "urlopen", note)
+    monkeypatch.setattr(downloads.urllib.request, "urlopen", note)
     run("tiny", "-o", tmp_path, "--endpoint", hub.url)
     assert opened == [hub.url + path for path in hub.content]
+
+
+# Single weight files, for priors and measures.
+
+
+@pytest.fixture
+def weight(hub, tmp_path, monkeypatch):
+    """A weight file on the server that the prior `cnniqa` and the measure `dists` need."""
+    digest = hashlib.sha256(WEIGHTS).hexdigest()
+    hub.content["/a.pth"] = WEIGHTS
+    file = WeightFile("a.pth", 1, f"{hub.url}/a.pth", digest[:8], "checkpoints")
+    monkeypatch.setitem(PRIORS, "cnniqa", PRIORS["cnniqa"]._replace(files=(file,)))
+    monkeypatch.setitem(FIDELITIES, "dists", FIDELITIES["dists"]._replace(file=file))
+    monkeypatch.delenv("LATENT_MAP_MODELS", raising=False)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    return file
+
+
+@pytest.mark.parametrize("command", [("download-prior", "cnniqa"), ("download-fidelity", "dists")])
+def test_the_weights_of_a_prior_or_measure_go_where_they_are_looked_for(
+    weight, command, tmp_path, monkeypatch, capsys
+):
+    place = tmp_path / "hub" / "checkpoints" / "a.pth"
+    for _ in range(2):
+        assert main([*command]) == 0
+        digest = hashlib.sha256(WEIGHTS).hexdigest()
+        assert capsys.readouterr().out == f"{place}  sha256 {digest}\n"
+        assert place.read_bytes() == WEIGHTS
+    assert len(Hub.asked) == 1
+    assert main([*command, "--folder", str(tmp_path / "new" / "iqa")]) == 0
+    monkeypatch.setenv("LATENT_MAP_MODELS", str(tmp_path / "mine"))
+    assert main([*command]) == 0
+    for folder in ("new/iqa", "mine/iqa"):
+        assert files_in(tmp_path / folder) == {"a.pth": WEIGHTS}
+
+
+@pytest.mark.parametrize("command", ["download-prior", "download-fidelity"])
+def test_names_that_need_no_file_are_refused(command, capsys):
+    assert main([command, "mse"]) == 2
+    assert "choose from" in capsys.readouterr().err
+
+
+def test_a_weight_file_cut_off_is_gone_on_from(hub, weight, tmp_path):
+    hub.limit = 400
+    with pytest.raises(OSError, match=f"after 400 of {len(WEIGHTS)} bytes.*by hand"):
+        fetch_files([weight], tmp_path)
+    assert files_in(tmp_path) == {"a.pth.part": WEIGHTS[:400]}
+    hub.limit = None
+    assert list(fetch_files([weight], tmp_path)) == [tmp_path / "a.pth"]
+    assert hub.asked[-1] == ("/a.pth", "bytes=400-")
+    assert files_in(tmp_path) == {"a.pth": WEIGHTS}
+
+
+def test_a_file_that_nobody_publishes_stops_it_before_anything_is_asked(hub, weight, tmp_path):
+    with pytest.raises(ValueError, match=r"nobody publishes own\.safetensors"):
+        fetch_files([weight, WeightFile("own.safetensors")], tmp_path)
+    assert not hub.asked
+
+
+def test_a_full_disk_is_told_before_anything_is_written(weight, tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)._replace(free=100)
+    monkeypatch.setattr(downloads.shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(OSError, match=f"{len(WEIGHTS)} bytes are to come.*room for 100"):
+        fetch_files([weight], tmp_path / "iqa")
+    assert not files_in(tmp_path)
+
+
+def test_a_disk_that_fills_up_leaves_the_part(weight, tmp_path, monkeypatch):
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(downloads.os, "fsync", full)
+    with pytest.raises(OSError, match=r"fetch a\.pth \(No space left on device\): repeat"):
+        fetch_files([weight], tmp_path)
+    assert files_in(tmp_path).keys() == {"a.pth.part"}
+
+
+def test_progress_goes_from_what_is_there_to_the_whole(weight, tmp_path, monkeypatch):
+    import tqdm
+
+    bars = []
+
+    class Bar(tqdm.tqdm):
+        def __init__(self, **options):
+            bars.append(options)
+            super().__init__(**options | {"disable": True})
+
+    monkeypatch.setattr(tqdm, "tqdm", Bar)
+    (tmp_path / "a.pth.part").write_bytes(WEIGHTS[:400])
+    fetch_files([weight], tmp_path)
+    (told,) = bars
+    assert (told["desc"], told["initial"], told["total"]) == ("a.pth", 400, len(WEIGHTS))

@@ -1,13 +1,12 @@
-import http.server
 import json
 import math
 import re
-import threading
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from latent_map.downloads import WeightFile, find_files
 from latent_map.iqa_priors import (
     PRIORS,
     CombinedPrior,
@@ -15,13 +14,11 @@ from latent_map.iqa_priors import (
     PriorRow,
     QualityPrior,
     Scorer,
-    download_file,
     load_prior,
     missing_files,
     missing_message,
     score_pictures,
 )
-from latent_map.iqa_priors.files import PriorFile, find_files
 
 from .toys import picture
 
@@ -203,7 +200,7 @@ def test_files_are_looked_for_in_order(empty_folders):
     for place in places:
         place.mkdir(parents=True)
         (place / FILE).write_bytes(b"")
-        assert find_files("cnniqa", [file], folders) == (place / FILE,)
+        assert find_files("prior", "cnniqa", [file], folders) == (place / FILE,)
     assert missing_files("cnniqa", folders) == []
 
 
@@ -211,61 +208,16 @@ def test_a_given_path_is_the_only_place(empty_folders):
     (file,) = PRIORS["cnniqa"].files
     other = empty_folders / "mine.pth"
     other.write_bytes(b"")
-    assert find_files("cnniqa", [file], path=other) == (other,)
+    assert find_files("prior", "cnniqa", [file], path=other) == (other,)
     with pytest.raises(ValueError, match="no weights of prior 'cnniqa' at"):
-        find_files("cnniqa", [file], path=empty_folders / "nothing.pth")
+        find_files("prior", "cnniqa", [file], path=empty_folders / "nothing.pth")
     with pytest.raises(ValueError, match="none of the folders") as refused:
-        find_files("cnniqa", [file], path=empty_folders)
+        find_files("prior", "cnniqa", [file], path=empty_folders)
     assert "hub" not in str(refused.value)
 
 
-def test_a_download_appears_when_it_is_complete(tmp_path):
-    source, seen = tmp_path / "source.pth", []
-    source.write_bytes(bytes(range(256)) * 9000)
-    file = PriorFile("weights.pth", 2, source.as_uri())
-    target = download_file(file, tmp_path / "new" / "iqa", lambda *done: seen.append(done))
-    assert target.read_bytes() == source.read_bytes()
-    assert seen[-1] == (source.stat().st_size, source.stat().st_size)
-    assert [p.name for p in target.parent.iterdir()] == ["weights.pth"]
-    source.unlink()
-    assert download_file(file, tmp_path / "new" / "iqa") == target  # there already
-
-
-class CutOff(http.server.BaseHTTPRequestHandler):
-    """A server that breaks off."""
-
-    def do_GET(self):
-        self.send_response(200)
-        self.send_header("Content-Length", "1000")
-        self.end_headers()
-        self.wfile.write(b"x" * 400)
-
-    def log_message(self, *_):
-        pass
-
-
-def test_a_download_cut_off_leaves_nothing_behind(tmp_path):
-    server = http.server.HTTPServer(("127.0.0.1", 0), CutOff)
-    threading.Thread(target=server.handle_request, daemon=True).start()
-    url = f"http://127.0.0.1:{server.server_port}/weights.pth"
-    with pytest.raises(ValueError, match="400 of 1000 bytes"):
-        download_file(PriorFile("weights.pth", 1, url), tmp_path)
-    server.server_close()
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_file_that_nobody_publishes_is_not_downloaded(tmp_path):
-    file = PriorFile("own.safetensors", 1, "")
-    with pytest.raises(ValueError, match="nobody publishes"):
-        download_file(file, tmp_path)
-    assert "train it" in missing_message("own", [file])
-
-
-def test_a_download_that_cannot_begin_says_what_to_do(tmp_path):
-    file = PriorFile("weights.pth", 1, (tmp_path / "nothing.pth").as_uri())
-    with pytest.raises(ValueError, match="by hand"):
-        download_file(file, tmp_path / "iqa")
-    assert list((tmp_path / "iqa").iterdir()) == []
+def test_a_file_that_nobody_publishes_is_not_offered_for_download():
+    assert "train it" in missing_message("own", [WeightFile("own.safetensors", 1)])
 
 
 # Loading with constants and crops of one's own.
