@@ -6,21 +6,15 @@ from pathlib import Path
 
 EXPECTED = (ValueError, OSError, RuntimeError, MemoryError)
 BAD_INPUT, FAILED, INTERRUPTED = 2, 3, 130
-# How torch (CUDA, MPS, CPU on Linux and Windows), cuDNN, cuBLAS and the system say it.
-_OUT_OF_MEMORY = (
-    "out of memory",
-    "can't allocate memory",
-    "cannot allocate memory",
-    "not enough memory",
-    "alloc_failed",
-)
 
 
 def explain(error: BaseException) -> str:
     """One line that says what happened and what to do."""
+    from ..edict.memory import is_out_of_memory  # imports torch, which --help needs not
+
+    if is_out_of_memory(error):
+        return "out of memory: use a smaller picture, or enhance with a smaller --tile"
     text = re.sub(r"^\[Errno \d+\] ", "", " ".join(str(error).split()))
-    if isinstance(error, MemoryError) or any(words in text.lower() for words in _OUT_OF_MEMORY):
-        return "out of memory: use a smaller picture or enhance with --memory recompute"
     return text or type(error).__name__
 
 

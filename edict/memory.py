@@ -21,7 +21,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
         return True
     text = str(error).lower()
-    return isinstance(error, RuntimeError) and any(words in text for words in _OUT_OF_MEMORY)
+    kinds = (RuntimeError, OSError)
+    return isinstance(error, kinds) and any(words in text for words in _OUT_OF_MEMORY)
 
 
 def free_memory(device: torch.device) -> int | None:
