@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
 HELD_OUT = ("014", "027", "045", "066", "072")  # photograph numbers never trained on
@@ -35,3 +37,23 @@ def random_crops(
         if rng.random() < 0.5:
             crop = crop[:, ::-1]
         yield crop.astype(np.float32) / 255
+
+
+class RandomCrops(torch.utils.data.IterableDataset):
+    """Endless items made of random crops, other ones in every worker; see `item`."""
+
+    margin = 0  # pixels by which the crops are larger than `size`
+
+    def __init__(self, photographs: list[np.ndarray], size: int, seed: int):
+        self.photographs, self.size, self.seed = photographs, size, seed
+
+    def __iter__(self) -> Iterator[Any]:
+        worker = torch.utils.data.get_worker_info()
+        torch.set_num_threads(1)
+        rng = np.random.default_rng((self.seed, worker.id if worker else 0))
+        for crop in random_crops(self.photographs, self.size + self.margin, rng):
+            yield self.item(np.ascontiguousarray(crop), rng)
+
+    def item(self, crop: np.ndarray, rng: np.random.Generator) -> Any:
+        """What is made of a crop (size + margin, size + margin, 3), float32 in [0, 1]."""
+        raise NotImplementedError

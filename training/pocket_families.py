@@ -8,7 +8,7 @@ from PIL import Image, ImageFilter
 from scipy.ndimage import gaussian_filter, median_filter
 
 from training.degradations import DEGRADATIONS, KINDS, degrade, randomly_degrade
-from training.photographs import random_crops
+from training.photographs import RandomCrops
 
 GRID_SHIFT = 8  # pixels: families are cut off the grid of their own JPEG blocks
 
@@ -136,18 +136,14 @@ def family(photograph: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray
     return np.stack(pictures).clip(0, 1).astype(np.float32), severe
 
 
-class Families(torch.utils.data.IterableDataset):
+class Families(RandomCrops):
     """Endless families, float32 (7, 3, size, size) in [0, 1], with the severity of SEVERE."""
 
-    def __init__(self, photographs: list[np.ndarray], size: int, seed: int):
-        self.photographs, self.size, self.seed = photographs, size, seed
+    margin = GRID_SHIFT
 
-    def __iter__(self):
-        worker = torch.utils.data.get_worker_info()
-        torch.set_num_threads(1)
-        rng = np.random.default_rng((self.seed, worker.id if worker else 0))
-        for crop in random_crops(self.photographs, self.size + GRID_SHIFT, rng):
-            pictures, severity = family(np.ascontiguousarray(crop), rng)
-            top, left = rng.integers(GRID_SHIFT, size=2)
-            pictures = pictures[:, top : top + self.size, left : left + self.size]
-            yield torch.from_numpy(np.ascontiguousarray(pictures.transpose(0, 3, 1, 2))), severity
+    def item(self, crop: np.ndarray, rng: np.random.Generator) -> tuple[torch.Tensor, float]:
+        """A family of one photograph."""
+        pictures, severity = family(crop, rng)
+        top, left = rng.integers(GRID_SHIFT, size=2)
+        pictures = pictures[:, top : top + self.size, left : left + self.size]
+        return torch.from_numpy(np.ascontiguousarray(pictures.transpose(0, 3, 1, 2))), severity

@@ -27,7 +27,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from training.degradations import randomly_degrade
-from training.photographs import load_photographs, random_crops
+from training.photographs import RandomCrops, load_photographs
 
 log = logging.getLogger("training")
 EMA_DECAY = 0.999
@@ -35,22 +35,13 @@ PEAK_RATE, LAST_RATE, WARM_UP_STEPS = 6e-4, 1e-5, 200
 SAVE_SECONDS = 240
 
 
-class Pairs(torch.utils.data.IterableDataset):
+class Pairs(RandomCrops):
     """Endless (photograph, degraded photograph) crops, float32 (3, size, size) in [0, 1]."""
 
-    def __init__(self, photographs: list[np.ndarray], size: int, seed: int):
-        self.photographs, self.size, self.seed = photographs, size, seed
-
-    def __iter__(self):
-        worker = torch.utils.data.get_worker_info()
-        torch.set_num_threads(1)
-        rng = np.random.default_rng((self.seed, worker.id if worker else 0))
-        for crop in random_crops(self.photographs, self.size, rng):
-            degraded = self.degrade(crop, rng)
-            yield tuple(
-                torch.from_numpy(np.ascontiguousarray(p.transpose(2, 0, 1)))
-                for p in (crop, degraded)
-            )
+    def item(self, crop: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, ...]:
+        """A crop and what `degrade` makes of it."""
+        pair = (crop, self.degrade(crop, rng))
+        return tuple(torch.from_numpy(np.ascontiguousarray(p.transpose(2, 0, 1))) for p in pair)
 
     def degrade(self, crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """A random mixture of all degradations."""
