@@ -13,6 +13,7 @@ class Status(Enum):
 
     ITERATIONS_DONE = "all iterations done"
     NO_IMPROVEMENT = "stopped: no lower energy for the set number of iterations"
+    CONVERGED = "stopped: no lower energy along the steepest descent"
     TARGET_REACHED = "stopped: target quality reached"
     CANCELLED = "cancelled"
     FAILED = "failed: the energy broke down or memory ran out; the best before that is kept"

@@ -7,7 +7,7 @@ from typing import Literal
 from ..edict.inversion import InversionOptions
 from ..edict.tape import Memory
 
-OptimizerName = Literal["sgd", "adam"]
+OptimizerName = Literal["sgd", "adam", "lbfgs"]
 
 
 @dataclass(frozen=True)
@@ -19,11 +19,14 @@ class MapSettings:
         space: "diffusion" (the method), or "pixel" for the baselines of Eqs. (1) and (2).
         lam: weight of the prior, at least 0; 0 returns the input.
         use_fidelity: False drops the fidelity term (lambda -> infinity).
-        iterations: gradient steps, at least 0; 0 returns the input.
-        optimizer: "sgd" with momentum (Algorithm 1) or "adam".
-        learning_rate: alpha, positive.
-        momentum: rho in [0, 1); Adam's first beta.
-        clip: largest Euclidean norm of the gradient of all variables together; None is off.
+        iterations: gradient steps, at least 0; 0 returns the input. Each trial of a line search
+            counts as one, since it costs as much.
+        optimizer: "sgd" with momentum (Algorithm 1), "adam", or "lbfgs" with a line search.
+        learning_rate: alpha, positive; of L-BFGS, the root mean square change of the noise in the
+            very first trial.
+        momentum: rho in [0, 1); Adam's first beta; L-BFGS has none.
+        clip: largest Euclidean norm of the gradient of all variables together; None is off. Not
+            with L-BFGS, whose line search would take a clipped gradient for a wrong one.
         patience: stop after so many iterations without a lower energy; None is off.
         target_quality: stop once the quality (in [0, 1]) is reached; None is off.
         memory: "store", "recompute" or "auto": see edict/tape.py.
@@ -55,12 +58,16 @@ class MapSettings:
                 math.isfinite(self.lam) and self.lam >= 0
             ),
             f"iterations {self.iterations} must be 0 or more": self.iterations >= 0,
-            f"optimizer {self.optimizer!r} must be sgd or adam": self.optimizer in ("sgd", "adam"),
+            f"optimizer {self.optimizer!r} must be sgd, adam or lbfgs": (
+                self.optimizer in ("sgd", "adam", "lbfgs")
+            ),
             f"learning rate {self.learning_rate} must be positive": (
                 math.isfinite(self.learning_rate) and self.learning_rate > 0
             ),
             f"momentum {self.momentum} must lie in [0, 1)": 0 <= self.momentum < 1,
             f"clip {self.clip} must be positive or off": self.clip is None or self.clip > 0,
+            f"clip {self.clip} cannot go with lbfgs, whose line search bounds its steps: leave it "
+            "off": self.clip is None or self.optimizer != "lbfgs",
             f"patience {self.patience} must be 1 or more, or off": (
                 self.patience is None or self.patience >= 1
             ),

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..edict.memory import is_out_of_memory, return_cached_memory
 from .gradient_check import check_gradient
+from .lbfgs import Lbfgs
 from .objective import Objective, Terms, warn_if_flat
 from .result import Cancel, MapResult, MapStep, NonFiniteError, Status, TraceRow
 from .settings import MapSettings
@@ -43,7 +44,7 @@ class MapSolver:
         self.trace: list[TraceRow] = []
         self.best: dict[str, Any] = {"energy": math.inf, "iteration": 0}
         self._variables: list[Tensor] | None = None
-        self._optimizer: torch.optim.Optimizer | None = None
+        self._optimizer: torch.optim.Optimizer | Lbfgs | None = None
         self._tile = space.tile  # of the map that the variables belong to
         self._latents: Tensor | None = None  # of the iterate evaluated last
 
@@ -76,6 +77,8 @@ class MapSolver:
         rate, momentum = self.settings.learning_rate, self.settings.momentum
         if self.settings.optimizer == "sgd":
             self._optimizer = torch.optim.SGD(self._variables, lr=rate, momentum=momentum)
+        elif self.settings.optimizer == "lbfgs":
+            self._optimizer = Lbfgs(self._variables, rate)
         else:
             # Gradients shrink with the picture's area: with a larger eps the step would, too.
             self._optimizer = torch.optim.Adam(
@@ -151,7 +154,7 @@ class MapSolver:
                 self._check_gradient(gradients, row)
         self._report(callback, row, images.detach())
         if gradients is not None:
-            self._move(gradients)
+            self._move(gradients, row.energy)
         self.iteration += 1
 
     def _evaluate(self, latents: Tensor) -> tuple[Tensor, Terms]:
@@ -207,7 +210,7 @@ class MapSolver:
             is_best = self.best["iteration"] == row.iteration
             callback(MapStep(row, self.settings.iterations, is_best, images[:1].cpu))
 
-    def _move(self, gradients: list[Tensor]) -> None:
+    def _move(self, gradients: list[Tensor], energy: float) -> None:
         assert self._variables is not None
         assert self._optimizer is not None
         norm = math.sqrt(sum(float(g.square().sum()) for g in gradients))
@@ -220,7 +223,10 @@ class MapSolver:
         factor = min(1.0, self.settings.clip / norm) if self.settings.clip and norm else 1.0
         for variable, gradient in zip(self._variables, gradients, strict=True):
             variable.grad = (factor * gradient).to(variable)
-        self._optimizer.step()
+        if isinstance(self._optimizer, Lbfgs):
+            self._optimizer.step(energy)
+        else:
+            self._optimizer.step()
 
     def _stop_status(self) -> Status | None:
         """Why to stop now, or None."""
@@ -232,6 +238,8 @@ class MapSolver:
                 return Status.TARGET_REACHED
             if patience and self.trace[-1].iteration - self.best["iteration"] >= patience:
                 return Status.NO_IMPROVEMENT
+        if isinstance(self._optimizer, Lbfgs) and self._optimizer.finished:
+            return Status.CONVERGED
         return None
 
     def state(self) -> dict[str, Tensor]:

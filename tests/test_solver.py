@@ -19,7 +19,10 @@ from .toys import PRIOR, ToyBackbone, noise, picture
 FIDELITY = load_fidelity("mse")
 PARAMETERS_SGD = {"optimizer": "sgd", "learning_rate": 400.0, "momentum": 0.9}
 PARAMETERS_ADAM = {"optimizer": "adam", "learning_rate": 0.02, "momentum": 0.9}
-every_optimizer = pytest.mark.parametrize("options", [PARAMETERS_SGD, PARAMETERS_ADAM])
+PARAMETERS_LBFGS = {"optimizer": "lbfgs", "learning_rate": 0.02}
+every_optimizer = pytest.mark.parametrize(
+    "options", [PARAMETERS_SGD, PARAMETERS_ADAM, PARAMETERS_LBFGS]
+)
 
 ALGORITHM = 1e-12  # float64; the hand-written loop adds the same numbers in another order
 RECONSTRUCTION = 1e-12  # two reconstructions of one pair by the same arithmetic
@@ -387,15 +390,16 @@ def test_one_picture_at_a_time_goes_into_the_solver():
         {"learning_rate": 0.0},
         {"momentum": 1.0},
         {"clip": 0.0},
+        {"clip": 1.0, "optimizer": "lbfgs"},
         {"patience": 0},
         {"target_quality": 1.5},
-        {"optimizer": "lbfgs"},
+        {"optimizer": "newton"},
         {"space": "fourier"},
         {"memory": "disk"},
     ],
 )
 def test_impossible_settings_are_refused_by_name(wrong):
-    (name,) = wrong
+    name = next(iter(wrong))
     word = "lambda" if name == "lam" else name.split("_", maxsplit=1)[0]
     with pytest.raises(ValueError, match=word):
         replace(MapSettings(), **wrong)
