@@ -174,11 +174,16 @@ def flux(seed: int = 0) -> Tiny:
     return Tiny(model, tiny_taesd(16), conditioning(1), conditioning(2))
 
 
-def control_net(seed: int = 5) -> ControlNet:
-    """As ControlNetLoader gives it, for the tiny SD 1.5."""
+def control_network() -> ControlNetwork:
+    """The network of a ControlNet for the tiny SD 1.5."""
     names = {"out_channels", "use_temporal_attention", "transformer_depth_output"}
     size = {name: value for name, value in UNET.items() if name not in names}
-    network = ControlNetwork(**size, hint_channels=3, operations=disable_weight_init, device=CPU)
+    return ControlNetwork(**size, hint_channels=3, operations=disable_weight_init, device=CPU)
+
+
+def control_net(seed: int = 5) -> ControlNet:
+    """As ControlNetLoader gives it."""
+    network = control_network()
     randomise(network, seed)
     network.dtype = torch.float32
     return ControlNet(network, load_device=CPU)
