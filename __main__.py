@@ -53,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     invert.add_argument("--steps", type=int, default=20, help="diffusion steps T")
     invert.add_argument("--mixing", type=float, help="p in (0.5, 1]; default 0.93 ** (50 / T)")
     invert.add_argument("--strength", type=float, default=1.0)
+    _add_bijection(invert)
     _add_backbone(invert)
     reconstruct = commands.add_parser("reconstruct", help="noise to picture")
     reconstruct.add_argument("input", type=Path, help="state file")
@@ -90,6 +91,7 @@ def _add_enhance(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, help="diffusion steps T")
     parser.add_argument("--lam", type=float, help="weight of the prior, lambda")
     parser.add_argument("--strength", type=float, help="share of the noise to invert, in (0, 1]")
+    _add_bijection(parser)
     parser.add_argument("--memory", choices=("auto", "store", "recompute"))
     parser.add_argument("--report", type=Path, help="JSON file")
     parser.add_argument("--sheet", type=Path, help="before/after picture (one input)")
@@ -112,6 +114,15 @@ def _add_enhance(parser: argparse.ArgumentParser) -> None:
 
 def _tile(text: str) -> int | str:
     return text if text in ("auto", "none") else int(text)
+
+
+def _add_bijection(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--bijection",
+        choices=("edict", "bdia", "obelm"),
+        help="edict calls the network twice a step, the others once; default: the preset's",
+    )
+    parser.add_argument("--gamma", type=float, help="of bdia, in (0, 1]; default 1")
 
 
 def _add_backbone(parser: argparse.ArgumentParser) -> None:

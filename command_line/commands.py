@@ -44,7 +44,7 @@ from ..map_estimation.result import Cancel, MapResult, MapStep, NonFiniteError
 from ..map_estimation.settings import MapSettings, preset
 from ..state_file import check_writable, write_atomically
 from .failures import EXPECTED, FAILED, INTERRUPTED, exit_code, explain, tell
-from .plan import check_device, check_distinct, choose_backbone, plan
+from .plan import bijection_options, check_device, check_distinct, choose_backbone, plan
 from .restraints import read_restraints
 
 log = logging.getLogger(__name__)
@@ -106,7 +106,12 @@ def score(options: argparse.Namespace) -> int:
 
 def invert(options: argparse.Namespace) -> int:
     """Write a picture's diffusion noise, with all it takes to come back."""
-    chosen = InversionOptions(options.steps, options.mixing, strength=options.strength)
+    chosen = InversionOptions(
+        options.steps,
+        options.mixing,
+        strength=options.strength,
+        **{k: v for k, v in bijection_options(options).items() if v is not None},
+    )
     check_device(options.device)
     name, backbone_options = choose_backbone(options)
     picture = read_picture(options.input)
@@ -141,6 +146,7 @@ def _settings(options: argparse.Namespace) -> MapSettings:
     chosen = {name: getattr(options, name) for name in ("iterations", "lam", "memory")}
     chosen["check_gradient"] = options.check_gradient
     inversion = {name: getattr(options, name) for name in ("strength", "steps", "tile")}
+    inversion |= bijection_options(options)
     inversion = {k: v for k, v in inversion.items() if v is not None}
     if options.tile == "none":
         inversion["tile"] = None

@@ -70,6 +70,16 @@ def choose_backbone(options: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     return kind, chosen
 
 
+def bijection_options(options: argparse.Namespace) -> dict[str, Any]:
+    """The `InversionOptions` that `--bijection` and `--gamma` ask for; None where not given.
+
+    Raises: ValueError for a gamma without BDIA.
+    """
+    if options.gamma is not None and options.bijection != "bdia":
+        raise ValueError("--gamma is BDIA's: give --bijection bdia with it, or leave it out")
+    return {"coupling": options.bijection, "gamma": options.gamma}
+
+
 def plan(
     options: argparse.Namespace, prior: Prior
 ) -> tuple[list[tuple[Path, Path]], dict[str, dict]]:

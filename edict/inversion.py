@@ -3,28 +3,29 @@
 import logging
 import math
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from .memory import is_out_of_memory, return_cached_memory
-from .protocols import Backbone, Codec
-from .schedule import TRAIN_STEPS, Spacing
+from .protocols import Backbone, Codec, Denoiser
+from .schedule import TRAIN_STEPS, Schedule, Spacing, kept_steps
 from .tape import Tape
 from .tiled_binding import smaller_tile, tile_that_fits, tiled
 from .transform import (
     Bijection,
     LatentPair,
     Order,
+    PairMap,
     check_mixing,
-    invert,
     paper_mixing,
-    reconstruct,
     state_dtype,
 )
+from .two_step import TwoStep, check_gamma
 
+Coupling = Literal["edict", "bdia", "obelm"]
 log = logging.getLogger(__name__)
 ROUND_TRIP_LIMIT = 1e-6
 MIN_SIDE, MAX_ASPECT = 16, 64
@@ -37,13 +38,17 @@ class InversionOptions:
 
     Attributes:
         steps: diffusion steps T, 1 to 1000.
-        mixing: p in (0.5, 1]; None for the paper's 0.93 ** (50 / steps).
+        mixing: EDICT's p in (0.5, 1]; None for the paper's 0.93 ** (50 / steps).
         spacing: "trailing" (ends at alpha = 1) or "leading" (EDICT's own).
         order: "fixed" (the paper) or "alternate" (EDICT's code).
         strength: share of the schedule to invert, in (0, 1]; 1 goes all the way to noise.
         tile: side in pixels of the tiles the networks work on, a multiple of the backbone's; they
             are part of the map. None is the picture as a whole, "auto" the largest tile that fits
             into the free memory. Where memory runs out, tiles get smaller.
+        coupling: the exact bijection. "edict" couples two latents, with two network calls a step
+            and two pictures to decode and score; "bdia" and "obelm" need one of each: see
+            two_step.py. Mixing and order are EDICT's only.
+        gamma: BDIA's, in (0, 1]; below 1 only few steps are stable.
     """
 
     steps: int = 20
@@ -52,6 +57,8 @@ class InversionOptions:
     order: Order = "fixed"
     strength: float = 1.0
     tile: int | Literal["auto"] | None = "auto"
+    coupling: Coupling = "edict"
+    gamma: float = 1.0
 
     def __post_init__(self):
         if not 1 <= self.steps <= TRAIN_STEPS:
@@ -60,12 +67,25 @@ class InversionOptions:
             raise ValueError(f"strength {self.strength} must lie in (0, 1]")
         if self.tile not in ("auto", None) and not (isinstance(self.tile, int) and self.tile > 0):
             raise ValueError(f"tile {self.tile!r} must be a number of pixels, auto or None")
-        check_mixing(self.p)
+        if self.coupling not in get_args(Coupling):
+            raise ValueError(
+                f"unknown bijection {self.coupling!r}: choose {', '.join(get_args(Coupling))}"
+            )
+        if self.coupling == "edict":
+            check_mixing(self.p)
+        elif self.coupling == "bdia":
+            check_gamma(self.gamma, kept_steps(self.steps, self.strength))
 
     @property
     def p(self) -> float:
         """The mixing in force."""
         return paper_mixing(self.steps) if self.mixing is None else self.mixing
+
+    @property
+    def calls(self) -> int:
+        """Network calls of one reconstruction, at most; an inversion may make two more."""
+        members = 2 if self.coupling == "edict" else 1
+        return members * kept_steps(self.steps, self.strength)
 
 
 @dataclass(frozen=True)
@@ -73,7 +93,7 @@ class EdictLatents:
     """A picture as noise, with all it takes to reconstruct it.
 
     Attributes:
-        pair: (x_T, y_T).
+        pair: (x_T, y_T); of the other bijections (x_T, r), see two_step.py.
         bijection: the map, bound to the picture.
         codec: latents to pixels, bound to the picture.
         picture: the inverted picture (B, 3, H, W), before padding.
@@ -82,7 +102,7 @@ class EdictLatents:
     """
 
     pair: LatentPair
-    bijection: Bijection
+    bijection: PairMap
     codec: Codec
     picture: Tensor
     options: InversionOptions
@@ -145,7 +165,14 @@ def half_tile(backbone: Backbone, image: Tensor, options: InversionOptions) -> i
     return smaller_tile(backbone, pad(image, backbone.multiple), options.tile)
 
 
-def bind(backbone: Backbone, image: Tensor, options: InversionOptions) -> tuple[Bijection, Codec]:
+def couple(denoiser: Denoiser, schedule: Schedule, options: InversionOptions) -> PairMap:
+    """The exact bijection that the options name. Raises ValueError for an unstable one."""
+    if options.coupling == "edict":
+        return Bijection(denoiser, schedule, options.p, options.order)
+    return TwoStep(denoiser, schedule, options.coupling, options.gamma)
+
+
+def bind(backbone: Backbone, image: Tensor, options: InversionOptions) -> tuple[PairMap, Codec]:
     """The bijection and the codec for a picture (B, 3, H, W), padded to the backbone's multiple.
 
     With the tile "auto" the map depends on the memory that is free: `settle_tile` before, to know
@@ -158,8 +185,7 @@ def bind(backbone: Backbone, image: Tensor, options: InversionOptions) -> tuple[
     binding = backbone.bind(padded)
     if options.tile is not None:
         binding = tiled(binding, padded, options.tile, backbone.multiple)
-    bijection = Bijection(binding.denoiser, schedule, options.p, options.order)
-    return bijection, binding.codec
+    return couple(binding.denoiser, schedule, options), binding.codec
 
 
 def invert_picture(
@@ -204,23 +230,27 @@ def run_inversion(
     backbone: Backbone,
     image: Tensor,
     options: InversionOptions,
-    bijection: Bijection,
+    bijection: PairMap,
     codec: Codec,
     tape: Tape | None = None,
 ) -> EdictLatents:
     """`invert_picture` through a bijection and codec that are bound to the picture already."""
     latent = codec.encode(pad(image, backbone.multiple))
     latent = latent.to(state_dtype(latent.device))
-    pair = invert(bijection, LatentPair(latent, latent), tape)
+    pair = bijection.invert(bijection.start(latent), tape)
     return EdictLatents(pair, bijection, codec, image, options, backbone)
 
 
 @torch.no_grad()
 def reconstruct_picture(latents: EdictLatents) -> LatentPair:
-    """The pictures (x, y) of a noise pair: RGB in [0, 1], each (B, 3, H, W), cropped."""
-    pair = reconstruct(latents.bijection, latents.pair)
-    images = (crop(latents.codec.decode(z), latents.picture).clamp(0, 1) for z in pair)
-    return LatentPair(*images)
+    """The pictures (x, y) of a noise pair: RGB in [0, 1], each (B, 3, H, W), cropped.
+
+    Only EDICT makes two; of the other bijections both are the same.
+    """
+    bijection = latents.bijection
+    found = bijection.reconstruct(latents.pair)[: bijection.members]
+    images = [crop(latents.codec.decode(z), latents.picture).clamp(0, 1) for z in found]
+    return LatentPair(images[0], images[-1])
 
 
 @torch.no_grad()
@@ -232,13 +262,13 @@ def round_trip_error(latents: EdictLatents) -> float:
     """
     original = latents.codec.encode(pad(latents.picture, latents.backbone.multiple))
     original = original.to(latents.pair.x.dtype)
-    x, y = reconstruct(latents.bijection, latents.pair)
+    found = latents.bijection.reconstruct(latents.pair)[: latents.bijection.members]
     # The pocket codec's latent of the picture itself is zero: compare with unit variance then.
     size = max(float(original.norm()), math.sqrt(original.numel()))
-    error = max(float((z - original).norm()) for z in (x, y)) / size
+    error = max(float((z - original).norm()) for z in found) / size
     if not error <= ROUND_TRIP_LIMIT:
         log.warning(
-            "EDICT round trip error %.1e is above %.0e: is the network deterministic? "
+            "round trip error %.1e is above %.0e: is the network deterministic? "
             "Switch off dropout, autotuning and non-deterministic attention",
             error,
             ROUND_TRIP_LIMIT,

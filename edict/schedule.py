@@ -1,7 +1,7 @@
 """Noise schedules as per-step coefficients (A, B, label) of a deterministic sampler, Eq. (4)."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal, NamedTuple
 
@@ -23,9 +23,15 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True)
 class Schedule:
-    """The steps of a reconstruction, noisiest first. The coupling needs nothing else."""
+    """The steps of a reconstruction, noisiest first. The coupling needs nothing else.
+
+    Attributes:
+        steps: the steps.
+        prediction: what f is; only the bijections that also step back from a level ask for it.
+    """
 
     steps: tuple[Step, ...]
+    prediction: Prediction = "eps"
 
     def __len__(self) -> int:
         return len(self.steps)
@@ -41,8 +47,13 @@ class Schedule:
             raise ValueError(
                 f"strength {strength} must lie in (0, 1]: 1 inverts all the way to noise"
             )
-        kept = max(1, round(strength * len(self.steps)))
-        return Schedule(self.steps[len(self.steps) - kept :])
+        kept = kept_steps(len(self.steps), strength)
+        return replace(self, steps=self.steps[len(self.steps) - kept :])
+
+
+def kept_steps(steps: int, strength: float) -> int:
+    """How many of the steps a strength in (0, 1] keeps, at least one."""
+    return max(1, round(strength * steps))
 
 
 def scaled_linear_alphas(beta_start: float = 0.00085, beta_end: float = 0.012) -> Tensor:
@@ -105,7 +116,7 @@ def vp_schedule(
                 f"{steps} steps from alpha {alpha:.1e} cannot be undone: use more steps"
             )
         result.append(Step(a, b, label))
-    return Schedule(tuple(result))
+    return Schedule(tuple(result), prediction)
 
 
 def flow_schedule(steps: int, shift: float = 1.0) -> Schedule:
@@ -121,7 +132,7 @@ def flow_schedule(steps: int, shift: float = 1.0) -> Schedule:
         raise ValueError(f"steps {steps} must be 1 to {TRAIN_STEPS} and shift {shift} positive")
     times = [1 - i / steps for i in range(steps + 1)]
     times = [shift * t / (1 + (shift - 1) * t) for t in times]
-    return Schedule(tuple(Step(1.0, s - t, t) for t, s in pairwise(times)))
+    return Schedule(tuple(Step(1.0, s - t, t) for t, s in pairwise(times)), "flow")
 
 
 def flow_table_schedule(times: Tensor, steps: int, spacing: Spacing = "trailing") -> Schedule:
@@ -137,4 +148,4 @@ def flow_table_schedule(times: Tensor, steps: int, spacing: Spacing = "trailing"
     """
     levels = [float(times[index]) for index in _labels(steps, spacing, len(times))]
     levels.append(0.0 if spacing == "trailing" else float(times[0]))
-    return Schedule(tuple(Step(1.0, s - t, t) for t, s in pairwise(levels)))
+    return Schedule(tuple(Step(1.0, s - t, t) for t, s in pairwise(levels)), "flow")

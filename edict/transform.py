@@ -1,8 +1,11 @@
-"""EDICT: a diffusion model as an exact bijection between picture latents and noise."""
+"""EDICT: a diffusion model as an exact bijection between picture latents and noise.
 
-from collections.abc import Iterator
+What an exact bijection is to the rest of the pack says `PairMap`; others are in two_step.py.
+"""
+
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -12,6 +15,7 @@ from .schedule import Schedule, Step
 from .tape import Memory, Tape
 
 Order = Literal["fixed", "alternate"]
+Call = Callable[[int, Step, Tensor], Tensor | float]
 
 
 class LatentPair(NamedTuple):
@@ -21,9 +25,54 @@ class LatentPair(NamedTuple):
     y: Tensor
 
 
+class PairMap(Protocol):
+    """An exact bijection between two latents of a picture and two of noise.
+
+    A frozen dataclass, so that `dataclasses.replace` can exchange its denoiser.
+
+    Attributes:
+        members: how many of the two count, on either side. 2: both latents are the picture, and
+            both noises are variables. 1: only the first; the second is what the map must remember
+            to be exact. It goes with the noise and is not to be optimised.
+    """
+
+    members: ClassVar[int]
+
+    @property
+    def denoiser(self) -> Denoiser:
+        """The frozen network."""
+        ...
+
+    @property
+    def schedule(self) -> Schedule:
+        """Its steps, noisiest first."""
+        ...
+
+    @property
+    def calls(self) -> int:
+        """Network calls of one reconstruction; an inversion makes those of `start` besides."""
+        ...
+
+    def start(self, latent: Tensor) -> LatentPair:
+        """The two latents that a picture's latent (B, C, h, w) is inverted from."""
+        ...
+
+    def reconstruct(self, pair: LatentPair, tape: Tape | None = None) -> LatentPair:
+        """Noise to latents, the calls recorded on the tape."""
+        ...
+
+    def invert(self, pair: LatentPair, tape: Tape | None = None) -> LatentPair:
+        """Latents to noise: the inverse of `reconstruct`, recording the calls of that."""
+        ...
+
+    def pull_back(self, tape: Tape, gradient: LatentPair) -> LatentPair:
+        """Gradient by the latents to gradient by the noise, at the recorded point."""
+        ...
+
+
 @dataclass(frozen=True)
 class Bijection:
-    """Everything that fixes the map: the network, its schedule and how the pair is coupled.
+    """Everything that fixes EDICT's map: the network, its schedule and how the pair is coupled.
 
     Attributes:
         denoiser: the frozen network.
@@ -37,6 +86,7 @@ class Bijection:
     schedule: Schedule
     mixing: float
     order: Order = "fixed"
+    members: ClassVar[int] = 2
 
     def __post_init__(self):
         check_mixing(self.mixing)
@@ -47,6 +97,22 @@ class Bijection:
     def calls(self) -> int:
         """Network calls of one inversion or reconstruction."""
         return sum(2 for step in self.schedule.steps if step.b != 0)
+
+    def start(self, latent: Tensor) -> LatentPair:
+        """The picture's latent twice."""
+        return LatentPair(latent, latent)
+
+    def reconstruct(self, pair: LatentPair, tape: Tape | None = None) -> LatentPair:
+        """See the function `reconstruct`."""
+        return reconstruct(self, pair, tape)
+
+    def invert(self, pair: LatentPair, tape: Tape | None = None) -> LatentPair:
+        """See the function `invert`."""
+        return invert(self, pair, tape)
+
+    def pull_back(self, tape: Tape, gradient: LatentPair) -> LatentPair:
+        """See the function `pull_back`."""
+        return pull_back(self, tape, gradient)
 
 
 def check_mixing(mixing: float) -> None:
@@ -88,7 +154,7 @@ def reconstruct(bijection: Bijection, pair: LatentPair, tape: Tape | None = None
     Source: Zhang et al., arXiv 2403.06406, Eqs. (8)-(11); Wallace et al., arXiv 2211.12446.
     """
     p = bijection.mixing
-    call = _caller(bijection.denoiser, tape)
+    call = caller(bijection.denoiser, tape)
     for index, step, swapped in _ordered(bijection):
         first, second = (pair.y, pair.x) if swapped else pair
         first = step.a * first + call(2 * index, step, second)
@@ -112,7 +178,7 @@ def invert(bijection: Bijection, pair: LatentPair, tape: Tape | None = None) -> 
     Source: Zhang et al., arXiv 2403.06406, Eqs. (12)-(15).
     """
     p = bijection.mixing
-    call = _caller(bijection.denoiser, tape)
+    call = caller(bijection.denoiser, tape)
     for index, step, swapped in reversed(list(_ordered(bijection))):
         y = (pair.y - (1 - p) * pair.x) / p
         x = (pair.x - (1 - p) * y) / p
@@ -149,7 +215,7 @@ def pull_back(bijection: Bijection, tape: Tape, gradient: LatentPair) -> LatentP
     return gradient
 
 
-def _caller(denoiser: Denoiser, tape: Tape | None):
+def caller(denoiser: Denoiser, tape: Tape | None) -> Call:
     """B f(latent, label) as a function of (call index, step, latent), recorded on the tape."""
 
     def call(index: int, step: Step, latent: Tensor) -> Tensor | float:
@@ -166,17 +232,17 @@ class _Reconstruct(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, y, bijection, memory):
         ctx.bijection, ctx.tape = bijection, Tape(bijection.calls, memory)
-        pair = reconstruct(bijection, LatentPair(x, y), ctx.tape)
+        pair = bijection.reconstruct(LatentPair(x, y), ctx.tape)
         return pair.x, pair.y
 
     @staticmethod
     def backward(ctx, *gradient):
-        pulled = pull_back(ctx.bijection, ctx.tape, LatentPair(*gradient))
+        pulled = ctx.bijection.pull_back(ctx.tape, LatentPair(*gradient))
         return pulled.x, pulled.y, None, None
 
 
 def differentiable_reconstruct(
-    bijection: Bijection, pair: LatentPair, memory: Memory = "recompute"
+    bijection: PairMap, pair: LatentPair, memory: Memory = "recompute"
 ) -> LatentPair:
     """`reconstruct` as an autograd function, for use inside a larger graph; one backward only."""
     return LatentPair(*_Reconstruct.apply(pair.x, pair.y, bijection, memory))  # pyright: ignore

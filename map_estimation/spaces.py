@@ -19,7 +19,7 @@ from ..edict.inversion import (
 )
 from ..edict.protocols import Backbone
 from ..edict.tape import Memory, Tape
-from ..edict.transform import LatentPair, invert, pull_back, reconstruct
+from ..edict.transform import LatentPair
 
 
 class Space(Protocol):
@@ -63,7 +63,10 @@ class Space(Protocol):
 
 
 class DiffusionSpace:
-    """Pictures as EDICT noise pairs (x_T, y_T); both members are decoded, as Algorithm 1 asks.
+    """Pictures as noise; with EDICT as pairs (x_T, y_T), both decoded, as Algorithm 1 asks.
+
+    The other bijections make one picture of a pair (x_T, r), of which r gets no gradient: it is
+    what x_T is not to be optimised without, and goes through runs and states with it.
 
     Args:
         backbone: the diffusion model.
@@ -123,32 +126,36 @@ class DiffusionSpace:
     def _start_from_noise(self, inverted: EdictLatents) -> list[Tensor]:
         if self.bijection is inverted.bijection:
             return list(inverted.pair)
-        return self.adopt(torch.cat(reconstruct(inverted.bijection, inverted.pair)))
+        found = inverted.bijection.reconstruct(inverted.pair)
+        return self.adopt(torch.cat(found[: inverted.bijection.members]))
 
     def synthesise(self, variables: list[Tensor], with_gradient: bool) -> Tensor:
-        """Reconstruct (x_0, y_0), stacked: (2, C, h, w)."""
+        """Reconstruct (x_0, y_0), stacked: (2, C, h, w); of one member (1, C, h, w)."""
         pair = LatentPair(*(variable.detach() for variable in variables))
         if not with_gradient:
             with torch.no_grad():
-                return torch.cat(reconstruct(self.bijection, pair))
+                return self._reconstruct(pair)
         if self._tape is not None and self._is_first(pair):
             # The inversion's trajectory is the first reconstruction's: nothing to compute.
             latent = self.codec.encode(pad(self.picture, self.backbone.multiple))
-            return latent.detach().to(pair.x.dtype).repeat(2, 1, 1, 1)
+            return latent.detach().to(pair.x.dtype).repeat(self.bijection.members, 1, 1, 1)
         self._tape = self._new_tape()
-        return torch.cat(reconstruct(self.bijection, pair, self._tape))
+        return self._reconstruct(pair, self._tape)
 
     def decode(self, latents: Tensor) -> Tensor:
         """Latents (B, C, h, w) to pictures of the input's size."""
         return crop(self.codec.decode(latents), self.picture)
 
     def pull_back(self, gradient: Tensor) -> list[Tensor]:
-        """Gradient by (x_0, y_0) to gradient by (x_T, y_T)."""
+        """Gradient by (x_0, y_0) to gradient by (x_T, y_T); of one member to (dE/dx_T, 0)."""
         if self._tape is None:
             raise RuntimeError("pull_back needs synthesise(..., with_gradient=True) before it")
         tape, self._tape, self._first = self._tape, None, None
         self.memory = self.memory if tape.kept is None else tape.kept
-        return list(pull_back(self.bijection, tape, LatentPair(*gradient.chunk(2))))
+        members = self.bijection.members
+        both = gradient.chunk(2) if members == 2 else (gradient, torch.zeros_like(gradient))
+        pulled = self.bijection.pull_back(tape, LatentPair(*both))
+        return [*pulled[:members], *(torch.zeros_like(z) for z in pulled[members:])]
 
     def shrink(self) -> bool:
         """Keep no activations; if that is so already, halve the tiles; False if nothing helps."""
@@ -163,8 +170,13 @@ class DiffusionSpace:
 
     @torch.no_grad()
     def adopt(self, latents: Tensor) -> list[Tensor]:
-        """The noise pair that latents (2, C, h, w) are the reconstruction of."""
-        return list(invert(self.bijection, LatentPair(*latents.chunk(2))))
+        """The noise that latents (2, C, h, w), or (1, C, h, w), are the reconstruction of."""
+        if self.bijection.members == 1:
+            return list(self.bijection.invert(self.bijection.start(latents)))
+        return list(self.bijection.invert(LatentPair(*latents.chunk(2))))
+
+    def _reconstruct(self, pair: LatentPair, tape: Tape | None = None) -> Tensor:
+        return torch.cat(self.bijection.reconstruct(pair, tape)[: self.bijection.members])
 
     def _new_tape(self) -> Tape:
         return Tape(self.bijection.calls, self.memory)
