@@ -1,0 +1,47 @@
+"""The settings that benchmarks.pareto compares."""
+
+from dataclasses import replace
+from typing import NamedTuple
+
+from latent_map.edict.inversion import InversionOptions
+from latent_map.map_estimation.settings import PRESETS, MapSettings, OptimizerName
+
+
+class Variant(NamedTuple):
+    """Settings and the reduction of Eq. (20)."""
+
+    settings: MapSettings
+    reduction: str = "mse"
+
+
+def variant(
+    optimizer: OptimizerName, rate: float, steps: int = 4, iterations: int = 14, **options
+) -> Variant:
+    """An optimiser in few diffusion steps, whose pair is held together by a mixing of 0.93."""
+    inversion = InversionOptions(steps=steps, mixing=0.93)
+    settings = MapSettings(
+        inversion, optimizer=optimizer, learning_rate=rate, iterations=iterations, **options
+    )
+    return Variant(settings)
+
+
+VARIANTS = {name: Variant(settings) for name, settings in PRESETS.items()}
+VARIANTS |= {
+    f"adam {rate:g}, T={steps}": variant("adam", rate, steps, momentum=0.5)
+    for steps in (2, 4, 8)
+    for rate in (0.0025, 0.005, 0.01, 0.02, 0.05)
+}
+VARIANTS |= {
+    f"lbfgs {rate:g}, T={steps}": variant("lbfgs", rate, steps)
+    for steps in (2, 4, 8)
+    for rate in (0.003, 0.01, 0.03)
+}
+VARIANTS |= {f"sgd {rate:g}, T=4": variant("sgd", rate) for rate in (1e3, 1e4, 1e5)}
+VARIANTS |= {
+    f"algorithm 1, rate {rate:g}": Variant(replace(PRESETS["paper"], learning_rate=rate))
+    for rate in (1e4, 1e5, 1e6)
+}
+VARIANTS["adam 0.01 momentum 0.9, T=4"] = variant("adam", 0.01, momentum=0.9)
+VARIANTS["adam 0.01, T=4, rms"] = VARIANTS["adam 0.01, T=4"]._replace(reduction="rms")
+# What the final table and plots show.
+TEST = ("input", "fast", "pixel_ascent", "pixel_map", "paper")
