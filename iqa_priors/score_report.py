@@ -1,6 +1,6 @@
 """Several metrics' opinions of pictures: a table, a number, and a map of where the quality is."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .prior import CombinedPrior, Prior, QualityPrior, as_published
+from .prior_row import Device
 
 LOW, MIDDLE, HIGH = (0.84, 0.15, 0.16), (1.0, 0.87, 0.35), (0.10, 0.60, 0.31)  # red, yellow, green
 PICTURE_SHARE = 0.35  # of the picture's grey in the map, so that places can be recognised
@@ -29,12 +30,16 @@ class ScoreReport(NamedTuple):
 
 
 @torch.no_grad()
-def score_pictures(image: Tensor, priors: Sequence[Prior]) -> ScoreReport:
+def score_pictures(
+    image: Tensor, priors: Sequence[Prior], device: Device | None = None
+) -> ScoreReport:
     """Score pictures by the metrics' published rules.
 
     Args:
         image: RGB in [0, 1], shape (B, 3, H, W).
         priors: at least one; combinations are shown with their parts.
+        device: where each picture is brought to be scored; default: where it is.
+    Returns: the scores; the heat map is where the pictures are.
     Raises: ValueError without priors, or if a metric refuses the pictures.
     """
     if not priors:
@@ -43,13 +48,14 @@ def score_pictures(image: Tensor, priors: Sequence[Prior]) -> ScoreReport:
     for prior in map(as_published, priors):
         for part in parts(prior):
             if part not in known:
-                rows += _of_prior(part, image)
+                rows += _of_prior(part, image, device)
                 known.add(part)
-        combined = torch.cat([prior(item) for item in image.split(1)])
+        combined = _one_by_one(prior, image, device)
         qualities.append(combined)
         if isinstance(prior, CombinedPrior):
             rows.append((prior.name, None, combined))
-    return ScoreReport(float(torch.stack(qualities).mean()), _table(rows), heat_map(image, priors))
+    quality = float(torch.stack(qualities).mean())
+    return ScoreReport(quality, _table(rows), heat_map(image, priors, device))
 
 
 def parts(prior: Prior) -> list[Prior]:
@@ -59,12 +65,30 @@ def parts(prior: Prior) -> list[Prior]:
     return [prior]
 
 
-def _of_prior(prior: Prior, image: Tensor) -> list[tuple[str, Tensor, Tensor]]:
+def _in_turn(image: Tensor, device: Device | None) -> Iterator[Tensor]:
+    """One picture after the other, each on the device while it is looked at."""
+    return (item if device is None else item.to(device) for item in image.split(1))
+
+
+def _one_by_one(
+    function: Callable[[Tensor], Tensor], image: Tensor, device: Device | None
+) -> Tensor:
+    """Its values of each picture, where the pictures are."""
+    return torch.cat([function(item).to(image.device) for item in _in_turn(image, device)])
+
+
+def _of_prior(
+    prior: Prior, image: Tensor, device: Device | None
+) -> list[tuple[str, Tensor, Tensor]]:
     if isinstance(prior, QualityPrior):
-        raw = torch.cat([prior.metric(item) for item in image.split(1)])
+        raw = _one_by_one(prior.metric, image, device)
         return [(prior.name, raw, prior.logistic(raw))]
-    quality = torch.cat([prior(item) for item in image.split(1)])
-    return [(name, raw, quality) for name, raw in prior.scores(image).items()]
+    quality = _one_by_one(prior, image, device)
+    found = [prior.scores(item) for item in _in_turn(image, device)]
+    raws = {
+        name: torch.cat([scores[name].to(image.device) for scores in found]) for name in found[0]
+    }
+    return [(name, raw, quality) for name, raw in raws.items()]
 
 
 def _table(rows: Sequence[tuple[str, Tensor | None, Tensor]]) -> str:
@@ -85,18 +109,19 @@ def _pick(values: Tensor, index: int | None) -> float:
 
 
 @torch.no_grad()
-def heat_map(image: Tensor, priors: Sequence[Prior]) -> Tensor | None:
+def heat_map(image: Tensor, priors: Sequence[Prior], device: Device | None = None) -> Tensor | None:
     """Where the first metric that has local scores sees quality.
 
     Args:
         image: RGB in [0, 1], shape (B, 3, H, W).
         priors: asked in order, combinations by their parts.
+        device: where each picture is brought for it; default: where it is.
     Returns: (B, 3, H, W) in [0, 1]: calibrated local quality from red over yellow to green, over
         the picture's grey; None if no metric has local scores.
     """
     for prior in [single for given in priors for single in parts(given)]:
         if isinstance(prior, QualityPrior) and prior.local is not None:
-            local = torch.cat([prior.local(item) for item in image.split(1)])
+            local = _one_by_one(prior.local, image, device)
             return _coloured(image, prior.logistic(local))
     return None
 

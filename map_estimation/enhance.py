@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -56,22 +56,43 @@ def enhance(
         NonFiniteError when the energy of a single picture breaks down (in a batch that picture's
         status is FAILED, and the others go on).
     """
+    return list(
+        enhance_each(image, backbone, prior, fidelity, settings, callback, state, restraints)
+    )
+
+
+def enhance_each(
+    image: Tensor,
+    backbone: Backbone,
+    prior: Prior,
+    fidelity: Fidelity,
+    settings: MapSettings,
+    callback: Callback | None = None,
+    state: Path | None = None,
+    restraints: Restraints = FREE,
+    device: torch.device | None = None,
+) -> Iterator[MapResult]:
+    """`enhance`, each picture when its result is asked for: memory is one picture's.
+
+    Args:
+        device: where the backbone is; each picture and its masks go there when their turn comes,
+            and the results, which are on the CPU, leave nothing there. Default: where they are.
+    Raises: as `enhance`; what can be refused is, before the first result is asked for.
+    """
     check_picture(image)
     check_prior(prior, image)
     _check_climbable(prior)
     restraints.check(image)
     if state is not None and len(image) > 1:
         raise ValueError(f"a state file keeps one picture, the batch holds {len(image)}")
-    image = image.detach().clamp(0, 1)
-    results = []
-    for index, item in enumerate(image.split(1)):
-        held = restraints.item(index)
+
+    def one(index: int, cancelled: bool) -> MapResult:
+        item = image[index : index + 1].detach().to(device or image.device).clamp(0, 1)
+        held = restraints.item(index, device)
         if settings.lam == 0 or settings.iterations == 0 or held.forbids_all:
-            results.append(_untouched(item, Status.NOTHING_TO_DO))
-            continue
-        if results and results[-1].status is Status.CANCELLED:
-            results.append(_untouched(item, Status.CANCELLED))
-            continue
+            return _untouched(item, Status.NOTHING_TO_DO)
+        if cancelled:
+            return _untouched(item, Status.CANCELLED)
         term = held.fidelity(fidelity) if settings.use_fidelity else None
         objective = Objective(prior, term, settings.lam)
         space = held.space(_space(backbone, item, settings), item)
@@ -82,10 +103,20 @@ def enhance(
         except (NonFiniteError, torch.OutOfMemoryError) as error:
             if len(image) == 1:
                 raise
-            log.error("picture %d of %d failed: %s", index + 1, len(image), error)
+            # As text: a log that keeps the error would keep all that its frames hold.
+            log.error("picture %d of %d failed: %s", index + 1, len(image), str(error))
             result = solver.result(Status.FAILED)
-        results.append(_best_of_result_and_input(result, item, objective))
-    return results
+        return _best_of_result_and_input(result, item, objective)
+
+    return _in_turn(one, len(image))
+
+
+def _in_turn(one: Callable[[int, bool], MapResult], count: int) -> Iterator[MapResult]:
+    cancelled = False
+    for index in range(count):
+        result = one(index, cancelled)
+        cancelled = cancelled or result.status is Status.CANCELLED
+        yield result
 
 
 def _untouched(picture: Tensor, status: Status) -> MapResult:
@@ -139,11 +170,6 @@ def optimise_latents(
         )
         found.append((moved, result))
     return found
-
-
-def join_pairs(pairs: list[LatentPair]) -> LatentPair:
-    """Single pictures' noise pairs as one batch."""
-    return LatentPair(torch.cat([pair.x for pair in pairs]), torch.cat([pair.y for pair in pairs]))
 
 
 def check_prior(prior: Prior, image: Tensor) -> None:
@@ -277,4 +303,4 @@ def _check_same(wanted: dict, found: dict, path: Path) -> None:
         )
 
 
-__all__ = ["MapStep", "describe_callable", "enhance", "optimise_latents"]
+__all__ = ["MapStep", "describe_callable", "enhance", "enhance_each", "optimise_latents"]

@@ -38,10 +38,11 @@ class Restraints:
         if not self.guard_weight >= 0:
             raise ValueError(f"guard weight {self.guard_weight} must be 0 or more")
 
-    def item(self, index: int) -> "Restraints":
-        """Those of one picture of the batch."""
+    def item(self, index: int, device: torch.device | None = None) -> "Restraints":
+        """Those of one picture of the batch, on a device; by default where they are."""
         mask, guard = (
-            None if m is None else m[min(index, len(m) - 1)][None] for m in (self.mask, self.guard)
+            None if m is None else m[min(index, len(m) - 1)][None].to(device or m.device)
+            for m in (self.mask, self.guard)
         )
         return Restraints(mask, guard, self.guard_weight, self.anchor_colours)
 
