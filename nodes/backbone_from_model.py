@@ -3,6 +3,7 @@
 from comfy_api.latest import io
 
 from .session import outside_inference_mode
+from .shared_inputs import control_strength, guidance
 from .sockets import CATEGORY, Backbone
 
 
@@ -29,29 +30,12 @@ class BackboneFromModel(io.ComfyNode):
                     tooltip="The prompt; an empty one is the paper's choice. It may carry "
                     "ControlNets, which keep their own pictures.",
                 ),
-                io.Float.Input(
-                    "cfg",
-                    default=1.0,
-                    min=0.0,
-                    max=100.0,
-                    step=0.1,
-                    round=0.01,
-                    tooltip="Guidance. 1 is exact and twice as fast; other values need a negative "
-                    "conditioning.",
-                ),
-                io.Float.Input(
-                    "strength",
-                    default=1.0,
-                    min=0.0,
-                    max=10.0,
-                    step=0.01,
-                    round=0.001,
-                    tooltip="Strength of the ControlNet connected to control_net.",
-                ),
+                guidance(),
+                control_strength("strength"),
                 io.Conditioning.Input(
                     "negative",
                     optional=True,
-                    tooltip="The negative prompt; looked at only if cfg is not 1.",
+                    tooltip="The negative prompt; needed, and looked at, only if cfg is not 1.",
                 ),
                 io.ControlNet.Input(
                     "control_net",

@@ -1,9 +1,12 @@
 """Node: picture to noise, exactly."""
 
+import comfy.model_management as mm
 from comfy_api.latest import io
 
-from ..edict.inversion import InversionOptions, invert_picture
-from .session import Progress, from_comfy, make_room, outside_inference_mode
+from ..edict.inversion import InversionOptions, check_picture, invert_picture
+from .inverted_picture import InvertedPicture
+from .session import Progress, Work, calls_of, from_comfy, make_room, outside_inference_mode
+from .shared_inputs import tile
 from .sockets import CATEGORY, Backbone, EdictLatents
 
 
@@ -63,6 +66,7 @@ class EdictInvert(io.ComfyNode):
                     tooltip="fixed updates the pair as the paper prints it; alternate swaps every "
                     "other step, as EDICT's own code does.",
                 ),
+                tile(),
             ],
             outputs=[
                 EdictLatents.Output(
@@ -74,12 +78,21 @@ class EdictInvert(io.ComfyNode):
 
     @classmethod
     @outside_inference_mode
-    def execute(cls, backbone, image, steps, mixing, strength, spacing, order) -> io.NodeOutput:
-        """Invert the batch."""
-        options = InversionOptions(steps, mixing or None, spacing, order, strength)
+    def execute(
+        cls, backbone, image, steps, mixing, strength, spacing, order, tile=0
+    ) -> io.NodeOutput:
+        """Invert the batch, one picture at a time."""
+        options = InversionOptions(steps, mixing or None, spacing, order, strength, tile or "auto")
+        device = mm.get_torch_device()
         pixels, _ = from_comfy(image)
+        check_picture(pixels)
         make_room(pixels)
-        progress = Progress(round(2 * steps * strength))
-        latents = invert_picture(progress.watch(backbone), pixels, options)
+        progress = Progress(Work(calls_of(backbone, options)), len(pixels))
+        watched = progress.watch(backbone)
+        made = (
+            InvertedPicture.of(invert_picture(watched, item.to(device), options), backbone)
+            for item in pixels.split(1)
+        )
+        latents = list(progress.pictures(made))
         progress.finish()
-        return io.NodeOutput(progress.unwatch(latents))
+        return io.NodeOutput(latents)

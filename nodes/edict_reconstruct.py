@@ -1,9 +1,11 @@
 """Node: noise to picture."""
 
+import comfy.model_management as mm
+import torch
 from comfy_api.latest import io
 
 from ..edict.inversion import reconstruct_picture
-from .session import Progress, make_room, outside_inference_mode, to_comfy
+from .session import Progress, Work, calls_of, make_room, outside_inference_mode, to_comfy
 from .sockets import CATEGORY, EdictLatents
 
 
@@ -35,9 +37,15 @@ class EdictReconstruct(io.ComfyNode):
     @classmethod
     @outside_inference_mode
     def execute(cls, latents) -> io.NodeOutput:
-        """Reconstruct the batch."""
-        make_room(latents.picture)
-        progress = Progress(latents.bijection.calls)
-        images = reconstruct_picture(progress.watch_latents(latents))
+        """Reconstruct the batch, one picture at a time."""
+        device, first = mm.get_torch_device(), latents[0]
+        make_room(first.picture)
+        progress = Progress(Work(calls_of(first.backbone, first.options)), len(latents))
+        pairs = (
+            [to_comfy(image) for image in reconstruct_picture(item.on(device, watched))]
+            for item in latents
+            for watched in [progress.watch(item.backbone)]
+        )
+        x, y = zip(*progress.pictures(pairs), strict=True)
         progress.finish()
-        return io.NodeOutput(to_comfy(images.x), to_comfy(images.y))
+        return io.NodeOutput(torch.cat(x), torch.cat(y))

@@ -1,5 +1,6 @@
 """Node: score pictures."""
 
+import comfy.model_management as mm
 from comfy_api.latest import io, ui
 
 from ..iqa_priors import score_pictures
@@ -57,7 +58,7 @@ class IqaScore(io.ComfyNode):
         priors = [given for given in (prior, prior_b, prior_c, prior_d) if given is not None]
         for given in priors:
             check_prior(given, pixels)
-        report = score_pictures(pixels, priors)
+        report = score_pictures(pixels, priors, mm.get_torch_device())
         heat_map = to_comfy(pixels if report.heat_map is None else report.heat_map)
         return io.NodeOutput(
             report.quality, report.table, heat_map, ui=ui.PreviewText(report.table)

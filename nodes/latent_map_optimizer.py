@@ -2,13 +2,17 @@
 
 from dataclasses import replace
 
+import comfy.model_management as mm
 import torch
 from comfy_api.latest import io
 
-from ..map_estimation.enhance import join_pairs, optimise_latents
+from ..map_estimation.enhance import optimise_latents
 from ..map_estimation.report import plot_trace
+from ..map_estimation.result import MapResult
 from ..map_estimation.settings import MapSettings
-from .session import Progress, expected_calls, make_room, outside_inference_mode, plot_to_comfy
+from .inverted_picture import InvertedPicture
+from .session import Progress, make_room, outside_inference_mode, plot_to_comfy, work_of
+from .shared_inputs import check_gradient
 from .sockets import CATEGORY, EdictLatents, Fidelity, IqaPrior, MapTrace
 
 
@@ -108,14 +112,7 @@ class LatentMapOptimizer(io.ComfyNode):
                     max=1000,
                     tooltip="Show the picture each so many iterations; 0 is off.",
                 ),
-                io.Boolean.Input(
-                    "check_gradient",
-                    default=True,
-                    optional=True,
-                    tooltip="Compare the first gradient with a finite difference, at the price of "
-                    "one or two reconstructions, and warn in the log if some patch of the model "
-                    "spoils it.",
-                ),
+                check_gradient(),
             ],
             outputs=[
                 EdictLatents.Output(
@@ -138,24 +135,30 @@ class LatentMapOptimizer(io.ComfyNode):
     def execute(
         cls, latents, prior, fidelity, preview_every, clip, patience, target_quality, **options
     ) -> io.NodeOutput:
-        """Optimise each picture of the batch."""
+        """Optimise each picture of the batch by itself."""
         settings = MapSettings(
-            inversion=latents.options,
+            inversion=latents[0].options,
             clip=clip or None,
             patience=patience or None,
             target_quality=target_quality or None,
             **options,
         )
-        make_room(latents.picture)
-        progress = Progress(
-            expected_calls(settings, len(latents.picture), inverted=True), preview_every
-        )
-        found = optimise_latents(
-            progress.watch_latents(latents), prior, fidelity, settings, progress.step
-        )
-        progress.finish(found[-1][1].picture)
-        pair = join_pairs([item.pair for item, _ in found])
-        best = replace(latents, pair=pair)
-        traces = [result.trace for _, result in found]
+        make_room(latents[0].picture)
+        work = work_of(latents[0].backbone, settings, inverted=True)
+        progress = Progress(work, len(latents), preview_every)
+        found = (_optimise(item, prior, fidelity, settings, progress) for item in latents)
+        best, results = zip(*progress.pictures(found), strict=True)
+        progress.finish(results[-1].picture)
+        traces = [result.trace for result in results]
         plots = torch.cat([plot_to_comfy(plot_trace(trace)) for trace in traces])
-        return io.NodeOutput(best, traces, plots)
+        return io.NodeOutput(list(best), traces, plots)
+
+
+def _optimise(
+    item: InvertedPicture, prior, fidelity, settings: MapSettings, progress: Progress
+) -> tuple[InvertedPicture, MapResult]:
+    """One picture's best noise, and the result without it."""
+    latents = item.on(mm.get_torch_device(), progress.watch(item.backbone))
+    settings = replace(settings, inversion=item.options)
+    ((moved, result),) = optimise_latents(latents, prior, fidelity, settings, progress.step)
+    return InvertedPicture.of(moved, item.backbone), replace(result, variables=())

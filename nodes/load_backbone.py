@@ -11,6 +11,7 @@ from comfy_api.latest import io
 
 from ..edict.backbones import load_backbone
 from .session import outside_inference_mode
+from .shared_inputs import control_strength, guidance
 from .sockets import CATEGORY, Backbone
 
 NOTHING = "none"
@@ -68,16 +69,7 @@ def _options() -> list[Any]:
             tooltip="A ControlNet of the checkpoint's family, such as tile, from "
             "models/controlnet. It sees the picture being enhanced. SeeSR has its own.",
         ),
-        io.Float.Input(
-            "control_strength",
-            default=1.0,
-            min=0.0,
-            max=2.0,
-            step=0.05,
-            round=0.01,
-            optional=True,
-            tooltip="How much the ControlNet weighs, SeeSR's own too.",
-        ),
+        control_strength("control_strength", optional=True),
         io.String.Input(
             "prompt",
             default="",
@@ -90,16 +82,7 @@ def _options() -> list[Any]:
             optional=True,
             tooltip="What to keep away from; used when cfg is not 1.",
         ),
-        io.Float.Input(
-            "cfg",
-            default=1.0,
-            min=0.0,
-            max=20.0,
-            step=0.1,
-            round=0.01,
-            optional=True,
-            tooltip="Guidance by the prompt. 1 is the method's; others double the cost.",
-        ),
+        guidance(optional=True),
         io.Combo.Input(
             "dtype",
             options=["auto", "float32", "bfloat16", "float16"],

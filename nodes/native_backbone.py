@@ -109,7 +109,7 @@ class NativeBackbone:
         Args:
             shape: of the latents, from which ComfyUI estimates memory.
         """
-        return current_session().once(self, lambda exits: self._open(shape, exits))
+        return current_session().once(self, lambda exits: self._open(shape, exits), lasting=True)
 
     def _open(self, shape: tuple[int, ...], exits: ExitStack) -> LiveModel:
         patcher = self.patcher
@@ -193,7 +193,9 @@ class NativeDenoiser:
         if controls := list(controls_of(ready)):
             self._prepare_controls(live, ready, controls, shape)
         current_session().once(
-            live.inner, lambda _: self._allow_mutation(live, ready, shape, exits)
+            live.inner,
+            lambda lasting: self._allow_mutation(live, ready, shape, lasting),
+            lasting=True,
         )
         return ready
 

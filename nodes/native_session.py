@@ -12,14 +12,30 @@ class Session:
     """What one node's execution has opened; `exits` gives it all back."""
 
     def __init__(self, exits: ExitStack):
-        self.exits = exits
-        self._opened: dict[object, Any] = {}
+        self._scopes: list[tuple[ExitStack, dict[object, Any]]] = [(exits, {})]
 
-    def once(self, owner: object, open_it: Callable[[ExitStack], Any]) -> Any:
-        """What `open_it` made for `owner` when it was first asked for in this session."""
-        if owner not in self._opened:
-            self._opened[owner] = open_it(self.exits)
-        return self._opened[owner]
+    def once(
+        self, owner: object, open_it: Callable[[ExitStack], Any], lasting: bool = False
+    ) -> Any:
+        """What `open_it` made for `owner` when it was first asked for.
+
+        Args:
+            owner: whom it belongs to; is kept as long.
+            open_it: makes it; registers how to give it back.
+            lasting: keep it until the node ends, not only while this picture is worked on.
+        """
+        exits, opened = self._scopes[0 if lasting else -1]
+        if owner not in opened:
+            opened[owner] = open_it(exits)
+        return opened[owner]
+
+    @contextmanager
+    def picture(self) -> Iterator[None]:
+        """One picture of a batch: what is bound to it is given back at its end."""
+        with ExitStack() as exits:
+            self._scopes.append((exits, {}))
+            exits.callback(self._scopes.pop)
+            yield
 
 
 @contextmanager

@@ -9,20 +9,22 @@ from comfy_api.latest import io
 from ..edict.backbones import load_backbone
 from ..fidelity import load_fidelity
 from ..iqa_priors import load_prior
-from ..map_estimation.enhance import enhance
+from ..map_estimation.enhance import enhance_each
 from ..map_estimation.report import plot_trace, summarise
 from ..map_estimation.restraints import Restraints
-from ..map_estimation.settings import DEFAULT_PRESET, PRESETS
+from ..map_estimation.settings import DEFAULT_PRESET, PRESETS, MapSettings
+from ..map_estimation.settings import preset as preset_settings
 from .session import (
     Progress,
-    expected_calls,
     from_comfy,
     make_room,
     mask_from_comfy,
     outside_inference_mode,
     plot_to_comfy,
     to_comfy,
+    work_of,
 )
+from .shared_inputs import check_gradient, tile
 from .sockets import CATEGORY, Backbone, Fidelity, IqaPrior, MapTrace
 
 
@@ -117,6 +119,8 @@ class PostEnhance(io.ComfyNode):
                     optional=True,
                     tooltip="Keep the input's colours and let only detail change.",
                 ),
+                tile(),
+                check_gradient(),
             ],
             outputs=[
                 io.Image.Output(display_name="image", tooltip="The enhanced pictures."),
@@ -149,36 +153,46 @@ class PostEnhance(io.ComfyNode):
         anchor_colours=False,
         **options,
     ) -> io.NodeOutput:
-        """Enhance the batch."""
+        """Enhance the batch, one picture at a time."""
         settings = _settings(**options)
         device = mm.get_torch_device()
         pixels, alpha = from_comfy(image)
-        masks = (mask_from_comfy(m, pixels) for m in (mask, guard))
+        mask, guard = (mask_from_comfy(m, pixels) for m in (mask, guard))
         make_room(pixels)
-        progress = Progress(expected_calls(settings, len(pixels)), preview_every)
-        results = enhance(
+        backbone = backbone or load_backbone("pocket", device)
+        progress = Progress(work_of(backbone, settings), len(pixels), preview_every)
+        results = enhance_each(
             pixels,
-            progress.watch(backbone or load_backbone("pocket", device)),
+            progress.watch(backbone),
             prior or load_prior("pocket", device),
             fidelity or load_fidelity("low_resolution"),
             settings,
             progress.step,
-            restraints=Restraints(*masks, anchor_colours=anchor_colours),
+            restraints=Restraints(mask, guard, anchor_colours=anchor_colours),
+            device=device,
         )
-        progress.finish(results[-1].picture)
-        plots = torch.cat([plot_to_comfy(plot_trace(result.trace)) for result in results])
+        # A picture's noise is many times its size: only what is shown is kept.
+        made = [replace(result, variables=()) for result in progress.pictures(results)]
+        progress.finish(made[-1].picture)
+        plots = torch.cat([plot_to_comfy(plot_trace(result.trace)) for result in made])
         return io.NodeOutput(
-            to_comfy(torch.cat([result.picture for result in results]), alpha),
-            "\n".join(summarise(result) for result in results),
+            to_comfy(torch.cat([result.picture for result in made]), alpha),
+            "\n".join(summarise(result) for result in made),
             plots,
-            [result.trace for result in results],
+            [result.trace for result in made],
         )
 
 
-def _settings(preset: str, iterations: int, lam: float, strength: float):
-    from ..map_estimation.settings import preset as find
-
-    chosen = find(preset)
+def _settings(
+    preset: str,
+    iterations: int,
+    lam: float,
+    strength: float,
+    tile: int = 0,
+    check_gradient: bool = True,
+) -> MapSettings:
+    chosen = preset_settings(preset)
     changes = {"iterations": iterations, "lam": lam}
     changes = {name: value for name, value in changes.items() if value >= 0}
-    return replace(chosen, inversion=replace(chosen.inversion, strength=strength), **changes)
+    inversion = replace(chosen.inversion, strength=strength, tile=tile or "auto")
+    return replace(chosen, inversion=inversion, check_gradient=check_gradient, **changes)

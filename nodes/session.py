@@ -1,9 +1,9 @@
 """Running gradients inside ComfyUI: grad mode, progress, interruption, memory, image layout."""
 
 import functools
-from collections.abc import Callable
-from dataclasses import replace
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import comfy.model_management as mm
 import comfy.utils
@@ -11,15 +11,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..edict.inversion import EdictLatents
+from ..edict.inversion import InversionOptions
 from ..edict.protocols import Backbone, Binding, Denoiser
 from ..edict.tiled_binding import can_be_cut
-from ..edict.tiles import TiledDenoiser
 from ..map_estimation.pictures import to_image
 from ..map_estimation.result import MapStep
 from ..map_estimation.settings import MapSettings
-from .native_session import native_session
+from .native_session import current_session, native_session
 
+T = TypeVar("T")
 PREVIEW_SIDE = 512  # pixels; smaller pictures are not enlarged
 # Rough bytes per pixel of one network call's activations and a prior's: asks ComfyUI for room.
 BYTES_PER_PIXEL = 4000
@@ -42,7 +42,9 @@ def outside_inference_mode(execute: Callable) -> Callable:
 
 
 def from_comfy(image: Tensor) -> tuple[Tensor, Tensor | None]:
-    """ComfyUI's (B, H, W, C) as RGB (B, 3, H, W) float32 on the work device, and alpha if any.
+    """ComfyUI's (B, H, W, C) as RGB (B, 3, H, W) float32 on the CPU, and alpha if any.
+
+    A batch of any length fits there; each picture goes to the work device when its turn comes.
 
     Raises: ValueError unless there are 1 (grey), 3 (RGB) or 4 (RGBA) channels.
     """
@@ -52,10 +54,11 @@ def from_comfy(image: Tensor) -> tuple[Tensor, Tensor | None]:
             f"IMAGE has shape {tuple(image.shape)}: (batch, height, width, 1, 3 or 4 channels) "
             "is needed"
         )
-    image = image.clone().float()  # upstream tensors are inference tensors
-    alpha = image[..., 3:].cpu() if channels == 4 else None
+    image = image.cpu().float()
+    # Upstream tensors are inference tensors: what is used has to be copied.
+    alpha = image[..., 3:].clone() if channels == 4 else None
     colours = image.expand(-1, -1, -1, 3) if channels == 1 else image[..., :3]
-    return colours.movedim(-1, 1).contiguous().to(mm.get_torch_device()), alpha
+    return colours.movedim(-1, 1).clone(memory_format=torch.contiguous_format), alpha
 
 
 def mask_from_comfy(mask: Tensor | None, image: Tensor) -> Tensor | None:
@@ -94,24 +97,58 @@ def make_room(image: Tensor) -> None:
         mm.free_memory(BYTES_PER_PIXEL * image.shape[-1] * image.shape[-2], device)
 
 
-@runtime_checkable
-class Reopened(Protocol):
-    """A denoiser that must be opened in each node's session."""
+@dataclass(frozen=True)
+class Work:
+    """The network calls that one picture takes, at most.
 
-    def open(self) -> Any: ...
+    Attributes:
+        reconstruction: calls of one way between picture and noise.
+        before: such ways before the first gradient: inversion and checks.
+        iterations: gradient steps.
+    """
+
+    reconstruction: int
+    before: int = 1
+    iterations: int = 0
+
+    @property
+    def calls(self) -> int:
+        """All of them, and 1 where none are needed."""
+        return max(1, self.reconstruction * (self.before + 2 * self.iterations))
+
+    def after(self, iteration: int) -> int:
+        """Those still to come when an iterate has been evaluated and differentiated."""
+        return self.reconstruction * max(0, 2 * (self.iterations - iteration) - 1)
+
+
+def calls_of(backbone: Backbone, options: InversionOptions) -> int:
+    """Network calls of one inversion or reconstruction."""
+    schedule = backbone.schedule(options.steps, options.spacing).last(options.strength)
+    return sum(2 for step in schedule.steps if step.b != 0)
+
+
+def work_of(backbone: Backbone, settings: MapSettings, inverted: bool = False) -> Work:
+    """What the optimiser does for each picture; with `inverted` the noise is there already."""
+    if settings.space == "pixel":  # no network: the bar counts iterations
+        return Work(1, 0, settings.iterations)
+    checks = 2 * settings.check_gradient if settings.iterations else 0
+    before = 1 if inverted else 1 + settings.check_round_trip
+    return Work(calls_of(backbone, settings.inversion), before + checks, settings.iterations)
 
 
 class Progress:
     """A progress bar over network calls, each of them a place to interrupt, with live previews.
 
     Args:
-        calls: how many network calls are expected at most.
+        work: what each picture takes.
+        pictures: how many there are.
         preview_every: show the picture each so many iterations; 0 is off.
     """
 
-    def __init__(self, calls: int, preview_every: int = 0):
-        self.bar = comfy.utils.ProgressBar(max(1, calls))
-        self.done, self.preview_every = 0.0, preview_every
+    def __init__(self, work: Work, pictures: int = 1, preview_every: int = 0):
+        self.bar = comfy.utils.ProgressBar(work.calls * pictures)
+        self.work, self.preview_every = work, preview_every
+        self.done, self.end = 0.0, work.calls  # now, and when this picture is ready
 
     def call(self, share: float = 1.0) -> None:
         """A network call begins, or one of its tiles, which is a share of it.
@@ -119,49 +156,50 @@ class Progress:
         Raises ComfyUI's interruption if the user asked for it.
         """
         mm.throw_exception_if_processing_interrupted()
-        self.done = min(self.done + share, self.bar.total - 1)
-        self.bar.update_absolute(int(self.done))
+        self.done = min(self.done + share, self.end)
+        self._move()
 
     def step(self, step: MapStep) -> None:
-        """The solver's callback."""
+        """The solver's callback. Calls that were not needed so far will not be made later."""
         mm.throw_exception_if_processing_interrupted()
+        self.done = max(self.done, self.end - self.work.after(step.row.iteration))
         if self.preview_every and step.row.iteration % self.preview_every == 0:
-            self._show(step.preview())
+            self._move(step.preview())
+        else:
+            self._move()
+
+    def pictures(self, results: Iterator[T]) -> Iterator[T]:
+        """The results of pictures that are made one by one; what each needed is given back."""
+        while True:
+            mm.throw_exception_if_processing_interrupted()
+            with current_session().picture():
+                try:
+                    result = next(results)
+                except StopIteration:
+                    return
+            self.done = self.end
+            self.end += self.work.calls
+            self._move()
+            yield result
 
     def finish(self, result: Tensor | None = None) -> None:
         """All is done; the last preview stays on the node, so it should be the result."""
-        self.done = self.bar.total
         if self.preview_every and result is not None:
-            self._show(result)
+            self._move(result)
         self.bar.update_absolute(self.bar.total)
 
-    def _show(self, image: Tensor) -> None:
+    def _move(self, image: Tensor | None = None) -> None:
+        done = min(int(self.done), self.bar.total - 1)  # only `finish` fills the bar
+        if image is None:
+            self.bar.update_absolute(done)
+            return
         picture = to_image(image)
         side = min(PREVIEW_SIDE, max(picture.size))
-        self.bar.update_absolute(int(self.done), preview=("JPEG", picture, side))
+        self.bar.update_absolute(done, preview=("JPEG", picture, side))
 
     def watch(self, backbone: Backbone) -> Backbone:
         """The backbone with its network calls counted."""
         return _WatchedBackbone(backbone, self)
-
-    def unwatch(self, latents: EdictLatents) -> EdictLatents:
-        """Latents that outlive this node, without its progress bar."""
-        backbone = latents.backbone.backbone  # pyright: ignore - a _WatchedBackbone
-        denoiser = _through(latents.bijection.denoiser, lambda inner: inner.watched)
-        bijection = replace(latents.bijection, denoiser=denoiser)
-        return replace(latents, bijection=bijection, backbone=backbone)
-
-    def watch_latents(self, latents: EdictLatents) -> EdictLatents:
-        """The same for a picture that is inverted already."""
-        denoiser = _through(latents.bijection.denoiser, lambda inner: _reopened(inner, self))
-        bijection = replace(latents.bijection, denoiser=denoiser)
-        return replace(latents, bijection=bijection, backbone=self.watch(latents.backbone))
-
-
-def _reopened(denoiser: Denoiser, progress: Progress) -> Denoiser:
-    if isinstance(denoiser, Reopened):
-        denoiser.open()  # before any of autograd's hooks are in force
-    return _watched(denoiser, progress)
 
 
 def _watched(
@@ -179,15 +217,9 @@ def _watched(
         part = denoiser.window(*extent)  # pyright: ignore - it can be cut
         return _watched(part, progress, lambda: share() / len(tiles))
 
-    call.watched = denoiser
     if can_be_cut(denoiser):
         call.window = window
     return call
-
-
-def _through(denoiser: Denoiser, wrap: Callable[[Any], Any]) -> Denoiser:
-    """`wrap` of a denoiser; of what works on the tiles, if there are any."""
-    return denoiser.through(wrap) if isinstance(denoiser, TiledDenoiser) else wrap(denoiser)
 
 
 class _WatchedBackbone:
@@ -199,13 +231,3 @@ class _WatchedBackbone:
     def bind(self, image: Tensor) -> Binding:
         binding = self.backbone.bind(image)
         return binding._replace(denoiser=_watched(binding.denoiser, self.progress))
-
-
-def expected_calls(settings: MapSettings, pictures: int, inverted: bool = False) -> int:
-    """At most so many network calls: inversion, checks, and two per gradient step and half step."""
-    if settings.space == "pixel":
-        return pictures
-    steps = settings.inversion.steps * settings.inversion.strength
-    beginnings = 0 if inverted else 1 + settings.check_round_trip
-    beginnings += 2 * settings.check_gradient
-    return pictures * round(2 * steps * (beginnings + 2 * settings.iterations + 1))

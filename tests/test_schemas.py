@@ -1,17 +1,17 @@
 """Node schemas and shipped workflows against what a real ComfyUI said of them.
 
 Runs without ComfyUI: `simulated_comfyui` is a fake of the few names of comfy_api the nodes use,
-good for reading schemas and nothing else. The real core is exercised in test_comfyui.py.
+good for reading schemas and little else. The real core is exercised in test_comfyui.py.
 """
 
-import importlib
 import inspect
 import json
-import sys
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import pytest
+
+from .simulated_comfyui import simulated_nodes
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 GOLDEN = json.loads((Path(__file__).parent / "data" / "object_info.json").read_text())
@@ -19,74 +19,13 @@ NODES, CORE = GOLDEN["nodes"], GOLDEN["core"]
 LAID_OUT = sorted(path.stem for path in (REPOSITORY / "workflows").glob("*.json"))
 WORKFLOWS = [name for name in LAID_OUT if name != "post_enhance_after_supir"]  # others' nodes
 EXTRA_WIDGETS = {"LoadImage": {"upload": "image"}}  # the frontend's upload button
-NUMBER = {"default", "min", "max", "step", "round"}
-ALLOWED = {
-    "INT": NUMBER - {"round"},
-    "FLOAT": NUMBER,
-    "COMBO": {"options", "default"},
-    "BOOLEAN": {"default"},
-    "STRING": {"default", "multiline"},
-}
-
-
-def simulated_socket(kind: str) -> SimpleNamespace:
-    """A fake of comfy_api's io.<Type>: what was asked for, nothing checked but the keywords."""
-
-    def new_input(name, optional=False, tooltip=None, **options):
-        unknown = set(options) - ALLOWED.get(kind, set())
-        assert not unknown, f"{name}: the real {kind} takes no {unknown}"
-        if kind == "STRING":
-            options = {"multiline": False, **options}  # the real one's default
-        return SimpleNamespace(
-            optional=optional, entry=[name, kind, {"tooltip": tooltip, **options}]
-        )
-
-    def new_output(id=None, display_name=None, tooltip=None):
-        return SimpleNamespace(id=id, kind=kind, name=display_name or id, tooltip=tooltip)
-
-    return SimpleNamespace(Input=new_input, Output=new_output)
-
-
-def simulated_schema(**fields) -> SimpleNamespace:
-    """A fake of comfy_api's io.Schema, with the one check that the oldest core makes."""
-    ids = [item.entry[0] for item in fields["inputs"]]
-    ids += [item.id for item in fields["outputs"] if item.id]
-    assert len(ids) == len(set(ids)), f"v0.3.64 wants ids unique over inputs and outputs: {ids}"
-    return SimpleNamespace(**{"is_output_node": False, **fields})
 
 
 @pytest.fixture(scope="module")
 def simulated_comfyui():
     """The nodes package, imported over a fake ComfyUI."""
-    latest = ModuleType("comfy_api.latest")
-    kinds = {"Int": "INT", "Float": "FLOAT", "Combo": "COMBO", "Image": "IMAGE", "String": "STRING"}
-    kinds |= {"Model": "MODEL", "Vae": "VAE", "Conditioning": "CONDITIONING", "Boolean": "BOOLEAN"}
-    kinds |= {"ControlNet": "CONTROL_NET", "Mask": "MASK"}
-    latest.io = SimpleNamespace(
-        ComfyNode=object,
-        Schema=simulated_schema,
-        NodeOutput=None,
-        Input=object,
-        Custom=simulated_socket,
-        **{name: simulated_socket(kind) for name, kind in kinds.items()},
-    )
-    latest.ui, latest.ComfyExtension = SimpleNamespace(), object
-    folders = ModuleType("folder_paths")  # of a ComfyUI without any model
-    folders.models_dir = "models"
-    folders.folder_names_and_paths = {}
-    folders.add_model_folder_path = lambda *_, **__: None
-    folders.get_folder_paths = folders.get_filename_list = lambda _: []
-    fakes = {"comfy_api.latest": latest, "folder_paths": folders}
-    for name in ("comfy_api", "comfy", "comfy.model_management", "comfy.utils"):
-        fakes[name] = ModuleType(name)
-    fakes["comfy"].model_management = fakes["comfy.model_management"]
-    fakes["comfy"].utils = fakes["comfy.utils"]
-    with pytest.MonkeyPatch.context() as patch:
-        for name, fake in fakes.items():
-            patch.setitem(sys.modules, name, fake)
-        yield importlib.import_module("latent_map.nodes")
-        for name in [name for name in sys.modules if name.startswith("latent_map.nodes")]:
-            del sys.modules[name]
+    with simulated_nodes() as nodes:
+        yield nodes
 
 
 def described(schema: SimpleNamespace) -> dict:
@@ -219,3 +158,21 @@ def test_a_canvas_workflow_is_laid_out_without_overlap(workflow):
         for left2, top2, right2, bottom2 in boxes[:i]:
             apart = left >= right2 or left2 >= right or top >= bottom2 or top2 >= bottom
             assert apart
+
+
+def test_widgets_keep_their_places():
+    """Saved workflows hold values by place: what is new comes last."""
+    first = {
+        "DLM_PostEnhance": "preset iterations lam strength preview_every anchor_colours",
+        "DLM_LoadBackbone": "name controlnet control_strength prompt negative cfg dtype base",
+        "DLM_BackboneFromModel": "cfg strength",
+        "DLM_EdictInvert": "steps mixing strength spacing order",
+        "DLM_LatentMapOptimizer": "iterations optimizer learning_rate momentum lam clip patience "
+        "target_quality memory preview_every check_gradient",
+        "DLM_IqaPrior": "name crops calibration",
+        "DLM_FidelityLoss": "name scale reduction planes",
+        "DLM_CombinePriors": "weight_a weight_b",
+    }
+    for kind, names in first.items():
+        widgets = [name for name, type_ in inputs_of(kind).items() if is_widget(type_)]
+        assert widgets[: len(names.split())] == names.split(), kind

@@ -4,7 +4,8 @@ import torch
 from latent_map.edict.inversion import InversionOptions, invert_picture, round_trip_error
 from latent_map.edict.tiled_codec import TiledCodec
 from latent_map.edict.tiles import TiledDenoiser
-from latent_map.nodes.session import Progress
+from latent_map.nodes.inverted_picture import InvertedPicture
+from latent_map.nodes.session import Progress, Work
 from native_process import (
     backbone,
     difference,
@@ -43,21 +44,25 @@ def check_tiles(kind="sd15", cfg="1", control="", memory="store"):
     options = InversionOptions(2, 0.93, tile=TILE)
 
     def invert():
-        progress = Progress(1000)
+        progress = Progress(Work(1000))
         latents = invert_picture(progress.watch(bound), wide(), options)
         whole = invert_picture(bound, wide(), InversionOptions(2, 0.93, tile=None))
-        return progress.unwatch(latents), whole, progress.done
+        return InvertedPicture.of(latents, bound), whole, progress.done
 
     def differentiate():
-        opened = Progress(1000).watch_latents(latents)
+        opened = latents.on(torch.device("cpu"), Progress(Work(1000)).watch(bound))
         with torch.no_grad():
             latent = whole.codec.encode(wide())  # what the norms were frozen on
-            pictures = [one.codec.decode(latent) for one in (latents, whole)]
+            pictures = [one.codec.decode(latent) for one in (opened, whole)]
             error = round_trip_error(opened)
         energy, gradient = energy_and_gradient(opened, memory)
         norm = float(sum((g**2).sum() for g in gradient)) ** 0.5
         found = difference(opened, [g / norm for g in gradient], 1e-4 * energy / norm)
         return {
+            "tiled": [
+                isinstance(opened.bijection.denoiser, TiledDenoiser),
+                isinstance(opened.codec, TiledCodec),
+            ],
             "round_trip": error,
             "norm": norm,
             "relative_error": abs(found - norm) / abs(found),
@@ -68,10 +73,6 @@ def check_tiles(kind="sd15", cfg="1", control="", memory="store"):
     found = in_node(differentiate)
     after = ksampler(load(kind)._replace(model=tiny.model, vae=tiny.vae))
     return found | {
-        "tiled": [
-            isinstance(latents.bijection.denoiser, TiledDenoiser),
-            isinstance(latents.codec, TiledCodec),
-        ],
         "counted": calls,
         "from_whole": float((latents.pair.x - whole.pair.x).norm() / whole.pair.x.norm()),
         "after": torch.equal(before, after),

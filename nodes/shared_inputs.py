@@ -1,0 +1,67 @@
+"""Inputs that several nodes have."""
+
+from typing import Any
+
+from comfy_api.latest import io
+
+# Older cores take it only this way; it folds the widget away until the user asks for more.
+ADVANCED = {"advanced": True}
+
+
+def tile() -> io.Int.Input:
+    """Side of the networks' tiles; 0 leaves it to the memory that is free."""
+    return io.Int.Input(
+        "tile",
+        default=0,
+        min=0,
+        max=16384,
+        step=64,
+        optional=True,
+        tooltip="Side in pixels of the tiles that the networks work on, a multiple of 64; 0 takes "
+        "the largest that fits into half of the free memory. Smaller ones need less memory and "
+        "more time: with the small test networks, tiles of 256 took a 2048 px picture from 3.5 to "
+        "0.5 GB and 1.3 times as long. A picture no larger is worked on as a whole. Below 256 "
+        "Stable Diffusion sees too little.",
+        extra_dict=ADVANCED,
+    )
+
+
+def check_gradient() -> io.Boolean.Input:
+    """Whether the first gradient is compared with a finite difference."""
+    return io.Boolean.Input(
+        "check_gradient",
+        default=True,
+        optional=True,
+        tooltip="Compare the first gradient with a finite difference, at the price of one or two "
+        "reconstructions, and warn in the log if some patch of the model spoils it.",
+        extra_dict=ADVANCED,
+    )
+
+
+def guidance(**more: Any) -> io.Float.Input:
+    """Guidance by the prompt."""
+    return io.Float.Input(
+        "cfg",
+        default=1.0,
+        min=0.0,
+        max=100.0,
+        step=0.1,
+        round=0.01,
+        tooltip="Guidance by the prompt. 1 is the method's and one network call; other values take "
+        "two, one of them with the negative prompt, and make the gradient steep.",
+        **more,
+    )
+
+
+def control_strength(name: str, **more: Any) -> io.Float.Input:
+    """How much a ControlNet weighs."""
+    return io.Float.Input(
+        name,
+        default=1.0,
+        min=0.0,
+        max=10.0,
+        step=0.01,
+        round=0.001,
+        tooltip="How much the ControlNet given to this node weighs, SeeSR's own too.",
+        **more,
+    )
