@@ -31,6 +31,7 @@ class WeightFile(NamedTuple):
         url: where it can be had; empty where nobody publishes it.
         sha256: what its SHA-256 begins with; empty where that is not known.
         cache: which of CACHES a download goes to where FOLDER_VARIABLE is not set.
+        instead: names under which others publish the same weights.
         marker: a file by which a folder is recognised that can stand for it.
     """
 
@@ -39,6 +40,7 @@ class WeightFile(NamedTuple):
     url: str = ""
     sha256: str = ""
     cache: str = CACHES[0]
+    instead: tuple[str, ...] = ()
     marker: str = ""
 
 
@@ -51,8 +53,8 @@ def standard_folders(caches: Sequence[str] = CACHES) -> tuple[Path, ...]:
 
 
 def find_file(file: WeightFile, folders: Sequence[Path]) -> Path | None:
-    """The first of the folders' files of that name; None if none has it."""
-    paths = (Path(folder) / file.name for folder in folders)
+    """The file in the first of the folders that has it; None if none has."""
+    paths = (Path(folder) / name for folder in folders for name in (file.name, *file.instead))
     return next((path for path in paths if path.is_file()), None)
 
 

@@ -2,18 +2,12 @@
 
 from pathlib import Path
 
-from ..downloads import WeightFile
-from .clip_catalog import CLIP_PRIORS
+from .clip_catalog import CLIP_PRIORS, VIT_L
 from .prior import Scorer
 from .prior_row import Device, PriorRow, lazy_load, pyiqa_file
 from .pyiqa_catalog import PYIQA_PRIORS
 
 _QUALICLIP = pyiqa_file("QualiCLIP.pth")
-_VIT_L = WeightFile(
-    "clip-vit-large-patch14.safetensors",
-    1711,
-    "https://huggingface.co/openai/clip-vit-large-patch14/resolve/main/model.safetensors",
-)
 
 
 def _pocket(device: Device, _: tuple[Path, ...]) -> Scorer:
@@ -82,7 +76,7 @@ PRIORS: dict[str, PriorRow] = {
         "predictor: Apache-2.0; CLIP: MIT",
         5.5,
         1.53,
-        files=(_VIT_L, pyiqa_file("sac+logos+ava1-l14-linearMSE.pth", 4)),
+        files=(VIT_L, pyiqa_file("sac+logos+ava1-l14-linearMSE.pth", 4)),
     ),
     **PYIQA_PRIORS,
 }

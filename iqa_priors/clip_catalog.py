@@ -17,6 +17,13 @@ def _openai_file(name: str, size_mb: float, sha256: str) -> WeightFile:
 _RN50 = _openai_file(
     "RN50.pt", 244, "afeb0e10f9e5a86da6080e35cf09123aca3b358a0c3e3b6c78a7b63bc04b6762"
 )
+VIT_L = WeightFile(
+    "clip-vit-large-patch14.safetensors",
+    1711,
+    "https://huggingface.co/openai/clip-vit-large-patch14/resolve/main/model.safetensors",
+    cache="clip",
+    instead=("ViT-L-14.pt",),  # OpenAI's own file, in half precision
+)
 _LIQE_LICENCE = "LIQE: MIT; CLIP: MIT"
 _CLIPIQA_LICENCE = "CLIP-IQA: S-Lab 1.0 (noncommercial); CLIP: MIT"
 

@@ -28,6 +28,7 @@ DEVIATION = (0.26862954, 0.26130258, 0.27577711)
 OPENAI_PROGRAMS = {
     "afeb0e10f9e5a86da6080e35cf09123aca3b358a0c3e3b6c78a7b63bc04b6762": "RN50.pt",
     "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af": "ViT-B-32.pt",
+    "b8cca3fd41ae0c99ba7e8951adf17d267cdb84cd88be6f7c2e0eca1737a03836": "ViT-L-14.pt",
 }
 NOT_WEIGHTS = (
     *("input_resolution", "context_length", "vocab_size", "position_ids"),
@@ -220,7 +221,7 @@ def load_clip(path: Path) -> Clip:
 
     Args:
         path: safetensors or PyTorch weights in OpenAI's, pyiqa's (LIQE) or Hugging Face's layout,
-            or one of OpenAI's own RN50.pt and ViT-B-32.pt, checked by their digest.
+            or one of OpenAI's own programs, checked by its digest.
     Raises: ValueError naming the file if it is missing, damaged, unsafe or no CLIP.
     """
     found = clip_tensors(_read(path))
@@ -294,7 +295,7 @@ def _read(path: Path) -> dict[str, Tensor]:
     if zipfile.is_zipfile(path) and _is_program(path):
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         if digest not in OPENAI_PROGRAMS:
-            names = " and ".join(OPENAI_PROGRAMS.values())
+            names = ", ".join(OPENAI_PROGRAMS.values())
             raise ValueError(
                 f"{path} is a TorchScript program and none of OpenAI's {names}, whose digests are "
                 "known: convert it to .safetensors, or fetch it again"

@@ -204,6 +204,21 @@ def test_files_are_looked_for_in_order(empty_folders):
     assert missing_files("cnniqa", folders) == []
 
 
+@pytest.mark.parametrize("place", ["ours/iqa", "hub/clip", "hub/checkpoints", "home/.cache/clip"])
+def test_openais_files_are_found_where_their_users_have_them(empty_folders, monkeypatch, place):
+    for variable in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(variable, str(empty_folders / "home"))
+    (empty_folders / place).mkdir(parents=True)
+    for name in ("RN50.pt", "ViT-L-14.pt"):
+        (empty_folders / place / name).write_bytes(b"")
+    assert missing_files("clipiqa") == []
+    assert [file.name for file in missing_files("laion_aes")] == [
+        "sac+logos+ava1-l14-linearMSE.pth"
+    ]
+    vit_l = PRIORS["laion_aes"].files[:1]
+    assert find_files("prior", "laion_aes", vit_l) == (empty_folders / place / "ViT-L-14.pt",)
+
+
 def test_a_given_path_is_the_only_place(empty_folders):
     (file,) = PRIORS["cnniqa"].files
     other = empty_folders / "mine.pth"
