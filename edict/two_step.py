@@ -49,7 +49,7 @@ START_CALLS = 2
 GROWTH_LIMIT = 50.0
 
 
-class _Row(NamedTuple):
+class Row(NamedTuple):
     """x_{i-1} = memory x_{i+1} + a x_i + b f(x_i, label), the step's terms collected."""
 
     memory: float
@@ -90,13 +90,13 @@ class TwoStep:
     @property
     def calls(self) -> int:
         """Network calls of one reconstruction; an inversion makes two more, for its start."""
-        return len(self._rows)
+        return len(self.rows)
 
     @property
     def growth(self) -> float:
         """The most by which an inversion amplifies what its start x_1 is off, at least 1."""
         growth = largest = 1.0
-        for row in reversed(self._rows):
+        for row in reversed(self.rows):
             growth /= row.memory
             largest = max(largest, growth)
         return largest
@@ -106,9 +106,9 @@ class TwoStep:
         return [step for step in self.schedule.steps if step.b != 0]
 
     @cached_property
-    def _rows(self) -> list[_Row]:
+    def rows(self) -> list[Row]:
         """One per network call, noisiest first."""
-        rows = [_Row(1.0, step) for step in self._steps[:1]]
+        rows = [Row(1.0, step) for step in self._steps[:1]]
         turning = self.schedule.prediction == "v"
         for above, step in pairwise(self._steps):
             own, determinant = (above.a, 1.0) if turning else (1.0, above.a)
@@ -120,7 +120,7 @@ class TwoStep:
             # (x, f) along the line.
             a = step.a - memory * own / determinant
             b = step.b + memory * above.b / determinant
-            rows.append(_Row(memory, Step(a, b, step.label)))
+            rows.append(Row(memory, Step(a, b, step.label)))
         return rows
 
     @torch.no_grad()
@@ -144,7 +144,7 @@ class TwoStep:
         """
         call = caller(self.denoiser, tape)
         now, before = pair
-        for index, (memory, step) in enumerate(self._rows):
+        for index, (memory, step) in enumerate(self.rows):
             now, before = memory * before + step.a * now + call(index, step, now), now
         return LatentPair(now, before)
 
@@ -158,7 +158,7 @@ class TwoStep:
         """
         call = caller(self.denoiser, tape)
         now, before = pair
-        for index, (memory, step) in reversed(list(enumerate(self._rows))):
+        for index, (memory, step) in reversed(list(enumerate(self.rows))):
             older = (now - step.a * before - call(index, step, before)) / memory
             now, before = before, older
         return LatentPair(now, before)
@@ -171,7 +171,7 @@ class TwoStep:
         Returns: (dL/dx_T, dL/dr). The first is the gradient by x_T with x_{T-1} following it.
         """
         now, before = gradient
-        for index, (memory, step) in reversed(list(enumerate(self._rows))):
+        for index, (memory, step) in reversed(list(enumerate(self.rows))):
             through = before + step.a * now
             if step.b != 0:
                 through = through + tape.pull_back(index, self.denoiser, step, now)
