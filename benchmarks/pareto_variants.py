@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import NamedTuple
 
-from latent_map.edict.inversion import InversionOptions
+from latent_map.edict.inversion import Coupling, InversionOptions
 from latent_map.map_estimation.settings import PRESETS, MapSettings, OptimizerName
 
 
@@ -15,10 +15,15 @@ class Variant(NamedTuple):
 
 
 def variant(
-    optimizer: OptimizerName, rate: float, steps: int = 4, iterations: int = 14, **options
+    optimizer: OptimizerName,
+    rate: float,
+    steps: int = 4,
+    iterations: int = 14,
+    coupling: Coupling = "edict",
+    **options,
 ) -> Variant:
-    """An optimiser in few diffusion steps, whose pair is held together by a mixing of 0.93."""
-    inversion = InversionOptions(steps=steps, mixing=0.93)
+    """An optimiser in few diffusion steps; EDICT's pair is held together by a mixing of 0.93."""
+    inversion = InversionOptions(steps=steps, mixing=0.93, coupling=coupling)
     settings = MapSettings(
         inversion, optimizer=optimizer, learning_rate=rate, iterations=iterations, **options
     )
@@ -32,14 +37,23 @@ VARIANTS |= {
     for rate in (0.0025, 0.005, 0.01, 0.02, 0.05)
 }
 VARIANTS |= {
-    f"lbfgs {rate:g}, T={steps}": variant("lbfgs", rate, steps)
+    f"lbfgs {rate:g}, T={steps}": variant("lbfgs", rate, steps, iterations=7)
     for steps in (2, 4, 8)
     for rate in (0.003, 0.01, 0.03)
 }
-VARIANTS |= {f"sgd {rate:g}, T=4": variant("sgd", rate) for rate in (1e3, 1e4, 1e5)}
+VARIANTS |= {f"sgd {rate:g}, T=4": variant("sgd", rate) for rate in (1e4, 1e5, 1e6)}
+VARIANTS |= {
+    f"{coupling}, {optimizer} 0.01, T={steps}": variant(
+        optimizer, 0.01, steps, 10 if optimizer == "adam" else 5, coupling, momentum=0.5
+    )
+    for coupling in ("bdia", "obelm")
+    for optimizer in ("adam", "lbfgs")
+    for steps in (4, 8)
+}
+# Algorithm 1 as printed, but for a rate that suits the backbone's scale.
 VARIANTS |= {
     f"algorithm 1, rate {rate:g}": Variant(replace(PRESETS["paper"], learning_rate=rate))
-    for rate in (1e4, 1e5, 1e6)
+    for rate in (1e4, 3e4, 1e5)
 }
 VARIANTS["adam 0.01 momentum 0.9, T=4"] = variant("adam", 0.01, momentum=0.9)
 VARIANTS["adam 0.01, T=4, rms"] = VARIANTS["adam 0.01, T=4"]._replace(reduction="rms")

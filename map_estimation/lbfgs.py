@@ -39,6 +39,7 @@ class WolfeSearch:
         t: the first trial.
         curvature: c2 in (0, 1); the search ends where the slope is at most this share of the
             starting one, and the energy is low enough. Small values search exactly.
+        longest: the largest step length; where the energy still falls there, it will do.
 
     Attributes:
         t: the step length to try now.
@@ -46,8 +47,11 @@ class WolfeSearch:
     Source: Nocedal & Wright, Numerical Optimization, 2nd ed., Algorithms 3.5 and 3.6.
     """
 
-    def __init__(self, start: Trial, t: float, curvature: float = CURVATURE):
-        self.start, self.t, self.curvature = start, t, curvature
+    def __init__(
+        self, start: Trial, t: float, curvature: float = CURVATURE, longest: float = math.inf
+    ):
+        self.start, self.curvature, self.longest = start, curvature, longest
+        self.t = min(t, longest)
         self.low, self.high = start, None
         self.trials = 0
 
@@ -66,8 +70,8 @@ class WolfeSearch:
             if turned:
                 self.high = previous
             elif self.high is None:
-                self.t = _further(previous, trial)
-                return self.trials >= TRIALS
+                self.t = min(_further(previous, trial), self.longest)
+                return self.trials >= TRIALS or trial.t >= self.longest
         self.t = _between(self.low, self.high)
         # Once the bracket is lost in rounding there is nothing to find in it.
         return self.trials >= TRIALS or self.t in (self.low.t, self.high.t)
@@ -75,14 +79,15 @@ class WolfeSearch:
     def state(self) -> list[float]:
         """All of it as numbers."""
         high = self.high or Trial(math.nan, math.nan, math.nan)
-        return [self.t, self.curvature, self.trials, *self.start, *self.low, *high]
+        plain = [self.t, self.curvature, self.longest, self.trials]
+        return [*plain, *self.start, *self.low, *high]
 
     @classmethod
     def from_state(cls, numbers: list[float]) -> "WolfeSearch":
         """The search that gave these numbers."""
-        t, curvature, trials, *points = numbers
+        t, curvature, longest, trials, *points = numbers
         start, low, high = (Trial(*points[i : i + 3]) for i in (0, 3, 6))
-        search = cls(start, t, curvature)
+        search = cls(start, t, curvature, longest)
         search.low, search.trials = low, int(trials)
         search.high = None if math.isnan(high.t) else high
         return search
@@ -130,14 +135,22 @@ class Lbfgs:
         first_move: root mean square change of the variables in the first trial, and after the
             history had to be dropped, positive.
         curvature: of the line search, see `WolfeSearch`.
+        longest: root mean square change of the variables in any one trial, at most.
 
     Attributes:
         finished: no lower energy can be found along the steepest descent itself.
     Source: Nocedal & Wright, Numerical Optimization, 2nd ed., Algorithm 7.5.
     """
 
-    def __init__(self, variables: list[Tensor], first_move: float, curvature: float = CURVATURE):
-        self.variables, self.first_move, self.curvature = variables, first_move, curvature
+    def __init__(
+        self,
+        variables: list[Tensor],
+        first_move: float,
+        curvature: float = CURVATURE,
+        longest: float = math.inf,
+    ):
+        self.variables, self.first_move = variables, first_move
+        self.curvature, self.longest = curvature, longest
         self.finished = False
         self._history: list[_Change] = []
         self._search: WolfeSearch | None = None
@@ -172,13 +185,16 @@ class Lbfgs:
         direction, first = _two_loops(gradient, self._history), 1.0
         if not self._history or float(gradient @ direction) >= 0:
             self._history, direction = [], -gradient
-            norm = float(gradient.norm())
-            self.finished = norm == 0
-            first = self.first_move * math.sqrt(len(gradient)) / norm if norm else 0.0
+        move = float(direction.norm()) / math.sqrt(len(direction))
+        self.finished = move == 0
+        if self.finished:
+            move = 1.0
+        if not self._history:
+            first = self.first_move / move
         self._gradient = self._low_gradient = gradient
         self._direction = direction
         start = Trial(0.0, energy, float(gradient @ direction))
-        self._search = WolfeSearch(start, first, self.curvature)
+        self._search = WolfeSearch(start, first, self.curvature, self.longest / move)
 
     def _end_search(self, search: WolfeSearch) -> None:
         found = search.low

@@ -23,7 +23,7 @@ class MapSettings:
             counts as one, since it costs as much.
         optimizer: "sgd" with momentum (Algorithm 1), "adam", or "lbfgs" with a line search.
         learning_rate: alpha, positive; of L-BFGS, the root mean square change of the noise in the
-            very first trial.
+            very first trial, and a fifth of the largest one later.
         momentum: rho in [0, 1); Adam's first beta; L-BFGS has none.
         clip: largest Euclidean norm of the gradient of all variables together; None is off. Not
             with L-BFGS, whose line search would take a clipped gradient for a wrong one.

@@ -18,6 +18,9 @@ from .spaces import Space
 
 log = logging.getLogger(__name__)
 ADAM_EPS = 1e-20
+# Learning rates that L-BFGS may go at once. Where quality is nearly a straight line, its own steps
+# soon are as long as the noise itself.
+LONGEST = 5
 Callback = Callable[[MapStep], None]
 
 
@@ -78,7 +81,7 @@ class MapSolver:
         if self.settings.optimizer == "sgd":
             self._optimizer = torch.optim.SGD(self._variables, lr=rate, momentum=momentum)
         elif self.settings.optimizer == "lbfgs":
-            self._optimizer = Lbfgs(self._variables, rate)
+            self._optimizer = Lbfgs(self._variables, rate, longest=LONGEST * rate)
         else:
             # Gradients shrink with the picture's area: with a larger eps the step would, too.
             self._optimizer = torch.optim.Adam(

@@ -1,5 +1,6 @@
 import math
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 import torch
@@ -114,6 +115,22 @@ def test_the_first_trial_moves_by_the_rate(rate):
     _, found, _ = descend(lambda a, b: energy(torch.cat((a, b))), start, 1, rate)
     moves = torch.cat([a - b for a, b in zip(found, start, strict=True)])
     assert moves.square().mean().sqrt() == pytest.approx(rate)
+
+
+@pytest.mark.parametrize("longest", [0.02, 0.1])
+def test_no_trial_is_further_off_than_allowed(longest):
+    points = []
+
+    def energy(x):
+        points.append(x.detach().clone())
+        return rosenbrock(x)
+
+    start = torch.nn.Parameter(torch.full((4,), -1.2, dtype=torch.float64))
+    optimizer = Lbfgs([start], 0.01, longest=longest)
+    _, _, _ = descend(energy, [start.detach()], 40, optimizer=optimizer)
+    moves = [float((b - a).square().mean().sqrt()) for a, b in pairwise(points)]
+    assert max(moves) == pytest.approx(longest)
+    assert rosenbrock(points[-1]) < rosenbrock(points[0])
 
 
 def test_several_variables_are_one_vector():
