@@ -1,12 +1,20 @@
 """Node: picture to noise, exactly."""
 
+from typing import get_args
+
 import comfy.model_management as mm
 from comfy_api.latest import io
 
-from ..edict.inversion import InversionOptions, check_picture, invert_picture
+from ..edict.inversion import Coupling, InversionOptions, check_picture, invert_picture
 from .inverted_picture import InvertedPicture
-from .session import Progress, Work, calls_of, from_comfy, make_room, outside_inference_mode
-from .shared_inputs import tile
+from .session import (
+    Progress,
+    from_comfy,
+    make_room,
+    outside_inference_mode,
+    work_of_inversion,
+)
+from .shared_inputs import ADVANCED, tile
 from .sockets import CATEGORY, Backbone, EdictLatents
 
 
@@ -67,6 +75,18 @@ class EdictInvert(io.ComfyNode):
                     "other step, as EDICT's own code does.",
                 ),
                 tile(),
+                io.Combo.Input(
+                    "bijection",
+                    options=list(get_args(Coupling)),
+                    default="edict",
+                    optional=True,
+                    tooltip="The exact way between picture and noise. edict is the paper's: two "
+                    "coupled latents, two network calls a step. bdia and obelm remember the step "
+                    "before instead: one call a step and one picture to score, so about half the "
+                    "time; mixing and order are not for them. The optimizer uses what is chosen "
+                    "here.",
+                    extra_dict=ADVANCED,
+                ),
             ],
             outputs=[
                 EdictLatents.Output(
@@ -79,15 +99,26 @@ class EdictInvert(io.ComfyNode):
     @classmethod
     @outside_inference_mode
     def execute(
-        cls, backbone, image, steps, mixing, strength, spacing, order, tile=0
+        cls,
+        backbone,
+        image,
+        steps,
+        mixing,
+        strength,
+        spacing,
+        order,
+        tile=0,
+        bijection="edict",
     ) -> io.NodeOutput:
         """Invert the batch, one picture at a time."""
-        options = InversionOptions(steps, mixing or None, spacing, order, strength, tile or "auto")
+        options = InversionOptions(
+            steps, mixing or None, spacing, order, strength, tile or "auto", bijection
+        )
         device = mm.get_torch_device()
         pixels, _ = from_comfy(image)
         check_picture(pixels)
         make_room(pixels)
-        progress = Progress(Work(calls_of(backbone, options)), len(pixels))
+        progress = Progress(work_of_inversion(backbone, options), len(pixels))
         watched = progress.watch(backbone)
         made = (
             InvertedPicture.of(invert_picture(watched, item.to(device), options), backbone)

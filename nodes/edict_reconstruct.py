@@ -5,7 +5,13 @@ import torch
 from comfy_api.latest import io
 
 from ..edict.inversion import reconstruct_picture
-from .session import Progress, Work, calls_of, make_room, outside_inference_mode, to_comfy
+from .session import (
+    Progress,
+    make_room,
+    outside_inference_mode,
+    to_comfy,
+    work_of_reconstruction,
+)
 from .sockets import CATEGORY, EdictLatents
 
 
@@ -19,7 +25,7 @@ class EdictReconstruct(io.ComfyNode):
             node_id="DLM_EdictReconstruct",
             display_name="EDICT Reconstruct",
             category=CATEGORY,
-            description="Reconstructs pictures from EDICT noise: the inverse of EDICT Invert.",
+            description="Reconstructs pictures from noise: the inverse of EDICT Invert.",
             inputs=[
                 EdictLatents.Input(
                     "latents", tooltip="From EDICT Invert or the Latent MAP Optimizer."
@@ -29,7 +35,8 @@ class EdictReconstruct(io.ComfyNode):
                 io.Image.Output(display_name="image", tooltip="The picture x."),
                 io.Image.Output(
                     display_name="twin y",
-                    tooltip="The pair's other picture; nearly the same, a check of the result.",
+                    tooltip="The pair's other picture; nearly the same, a check of the result. "
+                    "With the bijections bdia and obelm the same picture.",
                 ),
             ],
         )
@@ -40,7 +47,7 @@ class EdictReconstruct(io.ComfyNode):
         """Reconstruct the batch, one picture at a time."""
         device, first = mm.get_torch_device(), latents[0]
         make_room(first.picture)
-        progress = Progress(Work(calls_of(first.backbone, first.options)), len(latents))
+        progress = Progress(work_of_reconstruction(first.backbone, first.options), len(latents))
         pairs = (
             [to_comfy(image) for image in reconstruct_picture(item.on(device, watched))]
             for item in latents

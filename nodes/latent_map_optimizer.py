@@ -42,9 +42,10 @@ class LatentMapOptimizer(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "optimizer",
-                    options=["adam", "sgd"],
+                    options=["adam", "sgd", "lbfgs"],
                     default="adam",
-                    tooltip="sgd is the paper's (rate 2), adam is faster (rate 0.05).",
+                    tooltip="sgd is the paper's (rate 2), adam is faster (rate 0.05). lbfgs "
+                    "searches along its direction: each trial is an iteration, and clip is off.",
                 ),
                 number(
                     "learning_rate",
@@ -53,7 +54,8 @@ class LatentMapOptimizer(io.ComfyNode):
                     max=1000.0,
                     step=1e-3,
                     round=1e-5,
-                    tooltip="Step size: about 0.05 for adam, 2 for sgd.",
+                    tooltip="Step size: about 0.05 for adam, 2 for sgd. For lbfgs by how much the "
+                    "very first trial changes the noise (root mean square), e.g. 0.01.",
                 ),
                 number(
                     "momentum",
@@ -62,7 +64,7 @@ class LatentMapOptimizer(io.ComfyNode):
                     max=0.999,
                     step=0.01,
                     round=0.001,
-                    tooltip="Momentum of sgd, first beta of adam.",
+                    tooltip="Momentum of sgd, first beta of adam; lbfgs has none.",
                 ),
                 number(
                     "lam",

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import comfy.model_management as mm
@@ -11,9 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..edict.inversion import InversionOptions
+from ..edict.inversion import InversionOptions, couple
 from ..edict.protocols import Backbone, Binding, Denoiser
 from ..edict.tiled_binding import can_be_cut
+from ..edict.two_step import START_CALLS
 from ..map_estimation.pictures import to_image
 from ..map_estimation.result import MapStep
 from ..map_estimation.settings import MapSettings
@@ -102,29 +103,38 @@ class Work:
     """The network calls that one picture takes, at most.
 
     Attributes:
-        reconstruction: calls of one way between picture and noise.
+        reconstruction: calls of the way from noise to picture.
         before: such ways before the first gradient: inversion and checks.
         iterations: gradient steps.
+        start: calls that an inversion makes besides.
     """
 
     reconstruction: int
     before: int = 1
     iterations: int = 0
+    start: int = 0
 
     @property
     def calls(self) -> int:
         """All of them, and 1 where none are needed."""
-        return max(1, self.reconstruction * (self.before + 2 * self.iterations))
+        ways = self.before + 2 * self.iterations
+        return max(1, self.start + self.reconstruction * ways)
 
     def after(self, iteration: int) -> int:
         """Those still to come when an iterate has been evaluated and differentiated."""
         return self.reconstruction * max(0, 2 * (self.iterations - iteration) - 1)
 
 
-def calls_of(backbone: Backbone, options: InversionOptions) -> int:
-    """Network calls of one inversion or reconstruction."""
+def work_of_inversion(backbone: Backbone, options: InversionOptions) -> Work:
+    """What inverting a picture takes."""
     schedule = backbone.schedule(options.steps, options.spacing).last(options.strength)
-    return sum(2 for step in schedule.steps if step.b != 0)
+    start = 0 if options.coupling == "edict" else START_CALLS
+    return Work(couple(_never, schedule, options).calls, start=start)
+
+
+def work_of_reconstruction(backbone: Backbone, options: InversionOptions) -> Work:
+    """What coming back takes."""
+    return replace(work_of_inversion(backbone, options), start=0)
 
 
 def work_of(backbone: Backbone, settings: MapSettings, inverted: bool = False) -> Work:
@@ -132,8 +142,18 @@ def work_of(backbone: Backbone, settings: MapSettings, inverted: bool = False) -
     if settings.space == "pixel":  # no network: the bar counts iterations
         return Work(1, 0, settings.iterations)
     checks = 2 * settings.check_gradient if settings.iterations else 0
-    before = 1 if inverted else 1 + settings.check_round_trip
-    return Work(calls_of(backbone, settings.inversion), before + checks, settings.iterations)
+    if inverted:
+        work, before = work_of_reconstruction(backbone, settings.inversion), 1
+    else:
+        work, before = (
+            work_of_inversion(backbone, settings.inversion),
+            1 + settings.check_round_trip,
+        )
+    return replace(work, before=before + checks, iterations=settings.iterations)
+
+
+def _never(latent: Tensor, label: float) -> Tensor:
+    raise RuntimeError("a map made for counting its calls was called")
 
 
 class Progress:

@@ -85,16 +85,10 @@ def node(nodes, module, name):
     return getattr(nodes[f"latent_map.nodes.{module}"], name)
 
 
-def invert(nodes, backbone, image, tile=0, steps=3):
+def invert(nodes, backbone, image, **changes):
+    options = {"steps": 3, "mixing": 0.93, "strength": 1.0, "spacing": "trailing"}
     return node(nodes, "edict_invert", "EdictInvert").execute(
-        backbone=backbone,
-        image=image,
-        steps=steps,
-        mixing=0.93,
-        strength=1.0,
-        spacing="trailing",
-        order="fixed",
-        tile=tile,
+        backbone=backbone, image=image, order="fixed", **{**options, **changes}
     )[0]
 
 
@@ -235,7 +229,7 @@ def test_nodes_keep_one_picture_on_the_device(nodes, kind):
 
 def test_the_chain_of_nodes_is_post_enhancement(nodes):
     image = comfy_picture(2)
-    latents, _, _ = optimise(nodes, invert(nodes, ToyBackbone(), image, tile=0))
+    latents, _, _ = optimise(nodes, invert(nodes, ToyBackbone(), image))
     shown, twin = node(nodes, "edict_reconstruct", "EdictReconstruct").execute(latents=latents)
     wanted = enhance(image.movedim(-1, 1), *_given())
     for index, result in enumerate(wanted):
@@ -302,22 +296,35 @@ def test_calls_that_were_not_needed_are_not_waited_for(session, bars):
     assert max(jumps) <= 6 + 1  # what one backward pass would have taken, and a call
 
 
+@pytest.mark.parametrize("bijection", ["edict", "bdia", "obelm"])
 @pytest.mark.parametrize("spacing", ["trailing", "leading"])
-@pytest.mark.parametrize("strength", [0.3, 0.5, 1.0])
-def test_the_calls_of_an_inversion_are_known_before(session, bars, nodes, spacing, strength):
+@pytest.mark.parametrize("strength", [0.3, 1.0])
+def test_the_calls_of_the_chain_are_known_before(bars, nodes, spacing, strength, bijection):
     backbone = ToyBackbone()
-    options = InversionOptions(5, 0.93, spacing, strength=strength)
-    node(nodes, "edict_invert", "EdictInvert").execute(
-        backbone=backbone,
-        image=comfy_picture(2),
-        steps=5,
-        mixing=0.93,
-        strength=strength,
-        spacing=spacing,
-        order="fixed",
-    )
-    (bar,) = bars
-    assert bar.total == backbone.calls == 2 * session.calls_of(backbone, options)
+    options = {"spacing": spacing, "strength": strength, "bijection": bijection}
+    latents = invert(nodes, backbone, comfy_picture(2), steps=5, **options)
+    assert bars.pop().total == backbone.calls
+    before = backbone.calls
+    node(nodes, "edict_reconstruct", "EdictReconstruct").execute(latents=latents)
+    assert bars.pop().total == backbone.calls - before
+    before = backbone.calls
+    optimise(nodes, latents)
+    assert bars.pop().total == backbone.calls - before
+
+
+@pytest.mark.parametrize("bijection", ["bdia", "obelm"])
+def test_other_bijections_go_through_the_chain(nodes, bijection):
+    image, backbone = comfy_picture(2), ToyBackbone()
+    reconstruct = node(nodes, "edict_reconstruct", "EdictReconstruct").execute
+    latents = invert(nodes, backbone, image, steps=5, bijection=bijection)
+    back, twin = reconstruct(latents=latents)
+    assert (back - image).abs().max() < EQUAL
+    assert torch.equal(back, twin)
+    best, traces, _ = optimise(nodes, latents, optimizer="lbfgs", iterations=4)
+    for trace in traces:
+        assert min(row.energy for row in trace) < trace[0].energy
+    assert (reconstruct(latents=best)[0] - back).abs().max() > EQUAL
+    assert [item.options.coupling for item in best] == [bijection] * 2
 
 
 def test_an_interruption_leaves_no_session(session, nodes, monkeypatch):

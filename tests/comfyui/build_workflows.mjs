@@ -91,17 +91,17 @@ const WORKFLOWS = {
           + "fidelity term holds the picture to its input, and reconstructs it. "
           + "Swap the prior or the fidelity term, or change any number, and compare the plots.",
       }],
-      backbone: ["DLM_LoadBackbone", [0, 200], [320, 60], {}],
-      load: ["LoadImage", [0, 330], [320, 440], SAMPLE],
-      invert: ["DLM_EdictInvert", [400, 0], [340, 200], { steps: 6, mixing: 0.93 }],
-      fidelity: ["DLM_FidelityLoss", [400, 330], [340, 110], {}],
-      prior: ["DLM_IqaPrior", [400, 570], [340, 60], {}],
-      optimise: ["DLM_LatentMapOptimizer", [820, 0], [360, 770], {}],
+      backbone: ["DLM_LoadBackbone", [0, 200], [320, 230], {}],
+      load: ["LoadImage", [0, 500], [320, 400], SAMPLE],
+      invert: ["DLM_EdictInvert", [400, 0], [340, 230], { steps: 6, mixing: 0.93 }],
+      fidelity: ["DLM_FidelityLoss", [400, 330], [340, 130], {}],
+      prior: ["DLM_IqaPrior", [400, 560], [340, 110], {}],
+      optimise: ["DLM_LatentMapOptimizer", [820, 0], [360, 900], {}],
       reconstruct: ["DLM_EdictReconstruct", [1260, 0], [400, 50], {}],
       plot: ["PreviewImage", [1260, 140], [400, 360], {}],
-      save: ["SaveImage", [1740, 0], [360, 400], { filename_prefix: "latent_map" }],
-      score: ["DLM_IqaScore", [1740, 470], [360, 60], {}],
-      scores: ["PreviewAny", [1740, 600], [360, 150], {}],
+      save: ["SaveImage", [1740, 0], [360, 440], { filename_prefix: "latent_map" }],
+      score: ["DLM_IqaScore", [1740, 520], [360, 110], {}],
+      scores: ["PreviewAny", [1740, 710], [360, 190], {}],
     },
     links: [
       ["backbone", "backbone", "invert", "backbone"],
@@ -204,7 +204,8 @@ async function build({ nodes, links }) {
     const node = LiteGraph.createNode(type);
     app.graph.add(node);
     node.pos = pos;
-    node.setSize(size);
+    const least = node.computeSize(); // the frontend makes no node smaller, whatever the file says
+    node.setSize([0, 1].map((i) => Math.max(size[i], least[i])));
     // the frontend gives a new node the values that one of the same number had in the last graph
     const input = node.constructor.nodeData?.input ?? {};
     for (const [key, spec] of Object.entries({ ...input.required, ...input.optional })) {
