@@ -28,6 +28,20 @@ def _niqe(device: Device, _: tuple[Path, ...]) -> Scorer:
     return Scorer(load_niqe(device))
 
 
+def _arniqa(data: str, regressor: str, scale: tuple[float, float]) -> PriorRow:
+    """ARNIQA with the linear map to the opinions of one data set."""
+    return PriorRow(
+        lazy_load("arniqa", "load_arniqa", scale=scale),
+        f"ResNet-50 taught by degradations without opinions, and a linear map to those of {data}",
+        "0..1",
+        "ARNIQA: CC-BY-NC-4.0",
+        0.5,
+        0.17,
+        files=(pyiqa_file("ARNIQA.pth", 110), pyiqa_file(regressor, 0.02)),
+        min_side=16,
+    )
+
+
 PRIORS: dict[str, PriorRow] = {
     "pocket": PriorRow(
         _pocket,
@@ -78,5 +92,8 @@ PRIORS: dict[str, PriorRow] = {
         1.53,
         files=(VIT_L, pyiqa_file("sac+logos+ava1-l14-linearMSE.pth", 4)),
     ),
+    "arniqa": _arniqa("KonIQ-10k", "regressor_koniq10k.pth", (1, 100)),
+    "arniqa-kadid": _arniqa("KADID-10k", "regressor_kadid10k.pth", (1, 5)),
+    "arniqa-spaq": _arniqa("SPAQ", "regressor_spaq.pth", (1, 100)),
     **PYIQA_PRIORS,
 }

@@ -6,7 +6,6 @@ openai-clip is not needed: it no longer imports beside a current setuptools.
 import hashlib
 import math
 import re
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 
 from ..weights import find_tensors, load_module
 from .clip_resnet import ClipResnet, ResnetShape
+from .torchscript_tensors import is_program
 
 WHAT = "CLIP checkpoint"
 STEADINESS = 30.0  # of the texts of a CLIP trained from nothing
@@ -292,7 +292,7 @@ def _count(names: Mapping[str, Tensor], pattern: str) -> int:
 
 
 def _read(path: Path) -> dict[str, Tensor]:
-    if zipfile.is_zipfile(path) and _is_program(path):
+    if is_program(path):
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         if digest not in OPENAI_PROGRAMS:
             names = ", ".join(OPENAI_PROGRAMS.values())
@@ -302,8 +302,3 @@ def _read(path: Path) -> dict[str, Tensor]:
             )
         return dict(torch.jit.load(path, map_location="cpu").state_dict())
     return {name: stored.read() for name, stored in find_tensors(path, WHAT).items()}
-
-
-def _is_program(path: Path) -> bool:
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())

@@ -271,13 +271,16 @@ PYIQA_PRIORS: dict[str, PriorRow] = {
     ),
 }
 
-_PROCESSOR = "its processor turns the picture into 8-bit pixels, which have no gradient"
+_HUB = (
+    "its processor turns the picture into 8-bit pixels, which have no gradient; and to score with "
+    "it, pyiqa fetches its billions of weights from the hub unasked, takes no local file, and "
+)
+_LLAMA = _HUB + "replaces transformers' Llama for the whole process"
 # Names people know from pyiqa, and why they are not among PRIORS.
 REFUSED = {
-    "qalign": _PROCESSOR,
-    "qalign_4bit": _PROCESSOR,
-    "qalign_8bit": _PROCESSOR,
-    "compare2score": _PROCESSOR,
-    "arniqa": "its regressor is published as TorchScript only, which runs code from the file",
+    "qalign": _LLAMA,
+    "qalign_4bit": _LLAMA,
+    "qalign_8bit": _LLAMA,
+    "compare2score": _LLAMA,
     "wadiqam_nr": "it looks at random patches, another lot at each call",
 }

@@ -28,6 +28,7 @@ from .pyiqa_offline import build_network, load_checkpoint
 CROP = 224
 BLOCKS = 20  # a side, of the local scores of PaQ-2-PiQ
 CHUNK = 4  # crops at once
+UNLIMITED = 1 << 26  # pixels: 8192 squared
 
 
 class PyiqaNetwork(NamedTuple):
@@ -44,7 +45,7 @@ class PyiqaNetwork(NamedTuple):
     class_name: str
     scorer: Callable[[Any], Scorer]
     options: Mapping[str, Any] = {}
-    max_pixels: int = 1 << 26
+    max_pixels: int = UNLIMITED
 
 
 def load_pyiqa(device: str | torch.device, paths: tuple[Path, ...], name: str) -> Scorer:
@@ -70,11 +71,11 @@ def scorer_of(name: str, network: nn.Module) -> Scorer:
     """The ways to score with a network of NETWORKS; pictures are checked and clamped to [0, 1]."""
     row = NETWORKS[name]
     scorer = row.scorer(network)
-    guarded = (metric and _guarded(name, metric, network, row.max_pixels) for metric in scorer)
-    return Scorer(*guarded)  # pyright: ignore - the first is never None
+    checked = (metric and guarded(name, metric, network, row.max_pixels) for metric in scorer)
+    return Scorer(*checked)  # pyright: ignore - the first is never None
 
 
-def _guarded(name: str, metric: Metric, network: nn.Module, max_pixels: int) -> Metric:
+def guarded(name: str, metric: Metric, network: nn.Module, max_pixels: int = UNLIMITED) -> Metric:
     """The metric with its input checked, in the network's precision whatever the caller's."""
     dtype = next(network.parameters()).dtype
 

@@ -450,5 +450,5 @@ def test_brisque_reads_tensors_only(tmp_path):
 
 
 def test_names_that_cannot_be_offered_say_why():
-    with pytest.raises(ValueError, match=r"'qalign' is not offered: .*8-bit"):
+    with pytest.raises(ValueError, match=r"'qalign' is not offered: .*8-bit.*unasked"):
         load_prior("qalign")
