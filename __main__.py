@@ -133,6 +133,11 @@ def _add_backbone(parser: argparse.ArgumentParser) -> None:
         help="pocket; a diffusers folder or single-file checkpoint of SD 1.5, 2.x or SDXL; or "
         "seesr:FOLDER",
     )
+    parser.add_argument(
+        "--compile",
+        action="store_true",
+        help="its networks through torch.compile: minutes at the first call of each picture size",
+    )
     parser.add_argument("--base", metavar="PATH", help="SeeSR's SD 2.0 or 2.1 base checkpoint")
     parser.add_argument(
         "--without-dape", action="store_true", default=None, help="SeeSR without image tokens"

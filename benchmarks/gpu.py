@@ -24,8 +24,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from latent_map.edict.backbones.compiled import CompiledBackbone
+from latent_map.edict.backbones.diffusers_backbone import DiffusersBackbone
 from latent_map.edict.inversion import InversionOptions, invert_picture, round_trip_error
-from latent_map.edict.protocols import Backbone
 from latent_map.fidelity import load_fidelity
 from latent_map.iqa_priors import load_prior
 from latent_map.map_estimation.enhance import enhance
@@ -73,12 +74,14 @@ REHEARSAL = Sizes(side=64, large=160, tile=96, steps=6, iterations=1)
 
 
 class Bench:
-    """The backbone, and how the jobs run it."""
+    """The backbone, plain and as the jobs run it; network calls are counted in the plain one."""
 
-    def __init__(self, backbone: Any, device: str, sizes: Sizes):
-        self.backbone, self.device, self.sizes = backbone, device, sizes
+    def __init__(self, plain: DiffusersBackbone, device: str, sizes: Sizes, compiled: bool):
+        self.plain, self.device, self.sizes = plain, device, sizes
+        self.backbone = CompiledBackbone(plain) if compiled else plain
         self.calls = 0
-        backbone.networks.unet.register_forward_pre_hook(self._count)
+        if not compiled:
+            plain.networks.unet.register_forward_pre_hook(self._count)
 
     def _count(self, *_: Any) -> None:
         self.calls += 1
@@ -156,7 +159,7 @@ def gradient(bench: Bench) -> dict[str, Any]:
     finite difference (or the gradient). None is a slope too flat or too steep to measure.
     """
     found: dict[str, Any] = {}
-    networks = bench.backbone.networks
+    networks = bench.plain.networks
     used = networks.unet.dtype
     for dtype in (torch.float32, used):
         for network in (networks.unet, networks.controlnet):
@@ -172,7 +175,7 @@ def gradient(bench: Bench) -> dict[str, Any]:
 def _check(bench: Bench, options: InversionOptions) -> GradientCheck | None:
     image = bench.picture(bench.sizes.side)
     objective = Objective(load_prior("pocket", bench.device), load_fidelity("low_resolution"))
-    space = DiffusionSpace(bench.backbone, image, options, "recompute", check=False)
+    space = DiffusionSpace(bench.plain, image, options, "recompute", check=False)
 
     def energy(latents: Tensor) -> Tensor:
         pictures = space.decode(latents).clamp(0, 1)
@@ -271,18 +274,12 @@ def _text(value: Any) -> str:
     return f"{value:.1e}" if isinstance(value, float) and 0 < abs(value) < 1e-3 else str(value)
 
 
-def compiled(backbone: Backbone) -> Backbone:
-    """The backbone with compiled networks."""
-    from latent_map.edict.backbones.compiled import compile_backbone
-
-    return compile_backbone(backbone)
-
-
 def main() -> int:
     """Run the jobs; each one's facts are written at once, and one that fails costs no other."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", nargs="+", choices=JOBS, default=list(JOBS))
     parser.add_argument("--device", default="cuda")
+    parser.add_argument("--compile", action="store_true", help="the networks by torch.compile")
     parser.add_argument("--rehearse", action="store_true", help="tiny networks; writes nothing")
     parser.add_argument("--out", type=Path, help="default benchmarks/results")
     options = parser.parse_args()
@@ -299,11 +296,11 @@ def main() -> int:
         "rehearsal": options.rehearse,
         "device": torch.cuda.get_device_name(device) if on_gpu else "CPU",
         "torch": torch.__version__,
-        "precision": str(dtype).removeprefix("torch."),
+        "precision": str(dtype).removeprefix("torch.") + ", compiled" * options.compile,
         "parameters": parameters(backbone),
         "jobs": {},
     }
-    bench = Bench(backbone, device, REHEARSAL if options.rehearse else Sizes())
+    bench = Bench(backbone, device, REHEARSAL if options.rehearse else Sizes(), options.compile)
     failed = 0
     for name in options.only:
         try:

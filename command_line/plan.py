@@ -59,9 +59,10 @@ def choose_backbone(options: argparse.Namespace) -> tuple[str, dict[str, Any]]:
                 f"--{name.replace('_', '-')} does not go with --backbone {options.backbone}: leave "
                 "it out, or choose another backbone"
             )
+    extra = {"compile": True} if options.compile else {}
     if kind == "pocket":
-        return kind, {}
-    chosen["path"] = path
+        return kind, extra
+    chosen |= {"path": path, **extra}
     for name in _PATHS:
         if name in chosen and not Path(chosen[name]).exists():
             raise ValueError(

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from ..protocols import Backbone
+from .compiled import CompiledBackbone
 from .diffusers_backbone import load_diffusers
 from .pocket import load_pocket
 from .seesr import load_seesr
@@ -17,16 +18,20 @@ BACKBONES: dict[str, Callable[..., Backbone]] = {
 }
 
 
-def load_backbone(name: str, device: str | torch.device = "cpu", **options: Any) -> Backbone:
+def load_backbone(
+    name: str, device: str | torch.device = "cpu", compile: bool = False, **options: Any
+) -> Backbone:
     """Load a backbone by name.
 
     Args:
         name: one of `BACKBONES`.
         device: where it works.
+        compile: its networks through torch.compile: minutes at each picture size's first call.
         options: what that backbone takes: "pocket" nothing, "diffusers" the attributes of
             `DiffusersOptions`, "seesr" those of `SeesrOptions`.
     Raises: ValueError for an unknown name or unusable weights.
     """
     if name not in BACKBONES:
         raise ValueError(f"unknown backbone {name!r}: choose from {', '.join(BACKBONES)}")
-    return BACKBONES[name](device, **options)
+    backbone = BACKBONES[name](device, **options)
+    return CompiledBackbone(backbone) if compile else backbone
