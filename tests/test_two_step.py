@@ -19,7 +19,7 @@ from latent_map.edict.schedule import (
     vp_schedule,
 )
 from latent_map.edict.tape import Tape
-from latent_map.edict.transform import LatentPair, differentiable_reconstruct
+from latent_map.edict.transform import Bijection, LatentPair, differentiable_reconstruct
 from latent_map.edict.two_step import GROWTH_LIMIT, START_CALLS, TwoStep, check_gamma
 
 from .toys import ConvDenoiser, noise
@@ -477,3 +477,12 @@ def test_edicts_mixing_is_no_concern_of_the_others():
         assert InversionOptions(4, coupling=coupling).calls == 4
     with pytest.raises(ValueError, match="mixing"):
         InversionOptions(4)
+
+
+def test_the_options_make_the_map_they_name():
+    denoiser, schedule = ConvDenoiser(), schedule_of("v", 4)
+    bdia = couple(denoiser, schedule, InversionOptions(4, coupling="bdia", gamma=0.7))
+    assert bdia == TwoStep(denoiser, schedule, "bdia", 0.7)
+    assert couple(denoiser, schedule, InversionOptions(4, coupling="obelm")).rule == "obelm"
+    edict = couple(denoiser, schedule, InversionOptions(4, 0.9, order="alternate"))
+    assert edict == Bijection(denoiser, schedule, 0.9, "alternate")
