@@ -108,7 +108,7 @@ class EdictInvert(io.ComfyNode):
         spacing,
         order,
         tile=0,
-        bijection="edict",
+        bijection: Coupling = "edict",
     ) -> io.NodeOutput:
         """Invert the batch, one picture at a time."""
         options = InversionOptions(

@@ -141,18 +141,14 @@ def work_of(backbone: Backbone, settings: MapSettings, inverted: bool = False) -
     """What the optimiser does for each picture; with `inverted` the noise is there already."""
     if settings.space == "pixel":  # no network: the bar counts iterations
         return Work(1, 0, settings.iterations)
-    checks = 2 * settings.check_gradient if settings.iterations else 0
-    if inverted:
-        work, before = work_of_reconstruction(backbone, settings.inversion), 1
-    else:
-        work, before = (
-            work_of_inversion(backbone, settings.inversion),
-            1 + settings.check_round_trip,
-        )
-    return replace(work, before=before + checks, iterations=settings.iterations)
+    ways = 2 * settings.check_gradient if settings.iterations else 0
+    ways += 1 if inverted else 1 + settings.check_round_trip
+    work = work_of_inversion(backbone, settings.inversion)
+    start = 0 if inverted else work.start
+    return replace(work, before=ways, iterations=settings.iterations, start=start)
 
 
-def _never(latent: Tensor, label: float) -> Tensor:
+def _never(*_: Any) -> Tensor:
     raise RuntimeError("a map made for counting its calls was called")
 
 

@@ -1,7 +1,8 @@
 // Load a UI-format workflow in ComfyUI's real frontend, queue it, and photograph the canvas.
 //
-//     node canvas.mjs URL WORKFLOW.json SCREENSHOT.png
+//     node canvas.mjs URL WORKFLOW.json SCREENSHOT.png [graph]
 //
+// With `graph` nothing is queued: a workflow whose files are not there, as it lies on the canvas.
 // Prints one JSON line {nodes, missing, success, error, prompt, seconds}; exit status 0 only if every
 // node type exists and the run succeeded. `prompt` is what the frontend sent, in API format.
 // PLAYWRIGHT_CORE: folder of playwright-core; CHROMIUM: the browser; CANVAS_TIMEOUT: seconds.
@@ -87,24 +88,25 @@ export async function withFrontend(url, work) {
   }
 }
 
-async function run(page, workflowPath, screenshotPath) {
+async function run(page, workflowPath, screenshotPath, only) {
   const workflow = JSON.parse(await readFile(workflowPath, "utf8"));
   const loaded = await within(page.evaluate(load, workflow), SECONDS, "loading the workflow");
-  const ran = loaded.missing.length
-    ? { success: false }
-    : await within(page.evaluate(queue), SECONDS, "the run");
+  const complete = loaded.missing.length === 0;
+  const ran = complete && only !== "graph"
+    ? await within(page.evaluate(queue), SECONDS, "the run")
+    : { success: complete };
   await page.waitForTimeout(1500); // previews arrive after the success message
   await page.screenshot({ path: screenshotPath });
   return { ...loaded, ...ran };
 }
 
-async function main([url, workflowPath, screenshotPath]) {
+async function main([url, workflowPath, screenshotPath, only]) {
   if (!screenshotPath) {
-    console.error("usage: node canvas.mjs URL WORKFLOW.json SCREENSHOT.png");
+    console.error("usage: node canvas.mjs URL WORKFLOW.json SCREENSHOT.png [graph]");
     process.exit(2);
   }
   const start = Date.now();
-  const result = await withFrontend(url, (page) => run(page, workflowPath, screenshotPath));
+  const result = await withFrontend(url, (page) => run(page, workflowPath, screenshotPath, only));
   console.log(JSON.stringify({ ...result, seconds: (Date.now() - start) / 1000 }));
   process.exit(result.success ? 0 : 1);
 }
