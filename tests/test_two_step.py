@@ -188,9 +188,10 @@ def test_bdia_of_v_is_bdia_of_the_noise_it_stands_for():
     assert distance(by_v, by_eps) < CLOSED_FORM * size(by_eps, pair)
 
 
+@pytest.mark.parametrize("strength", [1.0, 0.6])
 @every_prediction
 @every_rule
-def test_a_network_that_knows_picture_and_noise_is_followed_exactly(rule, prediction):
+def test_a_network_that_knows_picture_and_noise_is_followed_exactly(rule, prediction, strength):
     picture, eps = noise_pair()
 
     def line(label):
@@ -201,7 +202,7 @@ def test_a_network_that_knows_picture_and_noise_is_followed_exactly(rule, predic
         mixed = root * picture + rest * eps
         return mixed, (eps if prediction == "eps" else root * eps - rest * picture)
 
-    schedule = schedule_of(prediction, 7)
+    schedule = schedule_of(prediction, 7).last(strength)
     map_ = TwoStep(lambda latent, label: line(label)[1], schedule, rule, 0.8)
     first, *_, last = [step.label for step in schedule.steps]
     noises = LatentPair(line(first)[0], torch.zeros_like(picture))
