@@ -16,11 +16,11 @@ from torch import Tensor, nn
 
 from ..weights import find_tensors, load_module
 from .clip_resnet import ClipResnet, ResnetShape
+from .clip_transformer import HEAD, VisionShape, build_vision, encode_any_size
 from .torchscript_tensors import is_program
 
 WHAT = "CLIP checkpoint"
 STEADINESS = 30.0  # of the texts of a CLIP trained from nothing
-HEAD = 64  # channels of an attention head in all of OpenAI's CLIPs
 MEAN = (0.48145466, 0.4578275, 0.40821073)  # of CLIP's training pictures
 DEVIATION = (0.26862954, 0.26130258, 0.27577711)
 # OpenAI publishes TorchScript programs, which PyTorch cannot read as weights only. These digests
@@ -30,10 +30,7 @@ OPENAI_PROGRAMS = {
     "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af": "ViT-B-32.pt",
     "b8cca3fd41ae0c99ba7e8951adf17d267cdb84cd88be6f7c2e0eca1737a03836": "ViT-L-14.pt",
 }
-NOT_WEIGHTS = (
-    *("input_resolution", "context_length", "vocab_size", "position_ids"),
-    "attnpool.positional_embedding",
-)
+NOT_WEIGHTS = ("input_resolution", "context_length", "vocab_size", "position_ids")
 
 # Beginnings of names; OpenAI's first, then those of transformers.
 _TEXT_NAMES = {
@@ -78,16 +75,6 @@ class TextShape(NamedTuple):
     vocabulary: int = 49408
 
 
-class VisionShape(NamedTuple):
-    """Sizes of a transformer image tower; the default is ViT-B/32's."""
-
-    width: int = 768
-    layers: int = 12
-    features: int = 512
-    patch: int = 32
-    side: int = 224
-
-
 class ClipShape(NamedTuple):
     """Sizes of a CLIP; the default is ViT-B/32."""
 
@@ -122,18 +109,23 @@ class Clip(nn.Module):
         self.shape = shape
         self.text = CLIPTextModelWithProjection(text)
         image = shape.image
-        self.visual = ClipResnet(image) if isinstance(image, ResnetShape) else _vision(image)
+        self.visual = ClipResnet(image) if isinstance(image, ResnetShape) else build_vision(image)
         self.logit_scale = nn.Parameter(torch.tensor(4.6052))  # 1 / tau = 100, as trained
 
-    def encode_image(self, image: Tensor) -> Tensor:
+    def encode_image(self, image: Tensor, positions: bool = False) -> Tensor:
         """Embeddings (B, features), of length 1, of RGB pictures in [0, 1], (B, 3, H, W).
 
-        A transformer tower takes pictures of its own side (224) only.
+        Args:
+            image: a transformer tower takes its own side (224) only, without `positions`.
+            positions: whether the tower is told positions, resampled to the picture's size; a
+                transformer always is at its own side.
         """
         mean, deviation = (image.new_tensor(v).view(3, 1, 1) for v in (MEAN, DEVIATION))
         normalised = (image - mean) / deviation
         if isinstance(self.visual, ClipResnet):
-            features = self.visual(normalised)
+            features = self.visual(normalised, positions)
+        elif positions:
+            features = encode_any_size(self.visual, normalised)
         else:
             features = self.visual(pixel_values=normalised).image_embeds
         return features / features.norm(dim=-1, keepdim=True)
@@ -146,21 +138,6 @@ class Clip(nn.Module):
     def drop_text(self) -> None:
         """Free the text tower, whose work is done when the prompts are encoded."""
         self.text = nn.Identity()
-
-
-def _vision(shape: VisionShape) -> nn.Module:
-    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
-
-    config = CLIPVisionConfig(
-        hidden_size=shape.width,
-        intermediate_size=4 * shape.width,
-        projection_dim=shape.features,
-        num_hidden_layers=shape.layers,
-        num_attention_heads=max(1, shape.width // HEAD),
-        image_size=shape.side,
-        patch_size=shape.patch,
-    )
-    return CLIPVisionModelWithProjection(config)
 
 
 @torch.no_grad()
@@ -278,7 +255,9 @@ def _image_shape(tensors: Mapping[str, Tensor]) -> VisionShape | ResnetShape:
     if "visual.attnpool.q_proj.weight" in tensors:
         blocks = tuple(_count(tensors, rf"visual\.layer{i}\.(\d+)\.") for i in (1, 2, 3, 4))
         width = len(tensors["visual.conv3.weight"])
-        return ResnetShape(blocks, width, len(tensors["visual.attnpool.c_proj.weight"]))
+        features = len(tensors["visual.attnpool.c_proj.weight"])
+        positions = tensors.get("visual.attnpool.positional_embedding", ())
+        return ResnetShape(blocks, width, features, len(positions))
     embeddings = "visual.vision_model.embeddings"
     width, _, patch, _ = tensors[f"{embeddings}.patch_embedding.weight"].shape
     grid = round((len(tensors[f"{embeddings}.position_embedding.weight"]) - 1) ** 0.5)

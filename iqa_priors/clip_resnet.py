@@ -16,11 +16,13 @@ class ResnetShape(NamedTuple):
         blocks: residual blocks in each of the four stages.
         width: channels after the stem; 64 for RN50.
         features: length of the embedding; 1024 for RN50.
+        positions: length of the table of positions, 50 for RN50; 0 without one.
     """
 
     blocks: tuple[int, ...]
     width: int
     features: int
+    positions: int = 0
 
     @property
     def heads(self) -> int:
@@ -31,7 +33,7 @@ class ResnetShape(NamedTuple):
 class ClipResnet(nn.Module):
     """A residual network with a three-convolution stem, averaged strides and attention pooling.
 
-    The pooling adds no positional embedding, as CLIP-IQA needs it for pictures of any size.
+    The pooling adds no positions unless it is told to, as CLIP-IQA has it.
 
     Source: Radford et al., arXiv 2103.00020, Sec. 2.4; Wang et al., AAAI 2023 (CLIP-IQA).
     """
@@ -54,17 +56,20 @@ class ClipResnet(nn.Module):
                 channels = inner * EXPANSION
             self.add_module(f"layer{index + 1}", nn.Sequential(*stage))
         self.stages = [f"layer{index + 1}" for index in range(len(shape.blocks))]
-        self.attnpool = _AttentionPool(channels, shape.heads, shape.features)
+        self.attnpool = _AttentionPool(channels, shape)
 
-    def forward(self, image: Tensor) -> Tensor:
-        """Embeddings (B, features) of normalised pictures (B, 3, H, W) of 32 pixels or more."""
+    def forward(self, image: Tensor, positions: bool = False) -> Tensor:
+        """Embeddings (B, features) of normalised pictures (B, 3, H, W) of 32 pixels or more.
+
+        With `positions` the pooling is told them, resampled to the picture's size.
+        """
         x = image
         for index in (1, 2, 3):
             x = F.relu(self.get_submodule(f"bn{index}")(self.get_submodule(f"conv{index}")(x)))
         x = F.avg_pool2d(x, 2)
         for stage in self.stages:
             x = self.get_submodule(stage)(x)
-        return self.attnpool(x)
+        return self.attnpool(x, positions)
 
 
 class _Block(nn.Module):
@@ -92,17 +97,25 @@ class _Block(nn.Module):
 class _AttentionPool(nn.Module):
     """Multi-head attention of the mean over all positions."""
 
-    def __init__(self, channels: int, heads: int, features: int):
+    def __init__(self, channels: int, shape: ResnetShape):
         super().__init__()
-        self.heads = heads
+        self.heads = shape.heads
         self.q_proj, self.k_proj, self.v_proj = (nn.Linear(channels, channels) for _ in range(3))
-        self.c_proj = nn.Linear(channels, features)
+        self.c_proj = nn.Linear(channels, shape.features)
+        if shape.positions:
+            self.positional_embedding = nn.Parameter(torch.zeros(shape.positions, channels))
 
-    def forward(self, x: Tensor) -> Tensor:
-        positions = x.flatten(2).mT
-        mean = positions.mean(1, keepdim=True)
-        tokens = torch.cat((mean, positions), 1)
-        q, k, v = self.q_proj(mean), self.k_proj(tokens), self.v_proj(tokens)
+    def forward(self, x: Tensor, positions: bool) -> Tensor:
+        places = x.flatten(2).mT
+        tokens = torch.cat((places.mean(1, keepdim=True), places), 1)
+        if positions:
+            tokens = tokens + resampled(self.positional_embedding, tokens.shape[1])
+        q, k, v = self.q_proj(tokens[:, :1]), self.k_proj(tokens), self.v_proj(tokens)
         q, k, v = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (q, k, v))
         pooled = F.scaled_dot_product_attention(q, k, v)
         return self.c_proj(pooled.transpose(1, 2).flatten(1))
+
+
+def resampled(table: Tensor, count: int) -> Tensor:
+    """A table of positions (N, width) at another length, bicubic along the list, as published."""
+    return F.interpolate(table[None, None], size=(count, table.shape[1]), mode="bicubic")[0, 0]

@@ -5,13 +5,16 @@ Source: Wang, Chan, Loy, "Exploring CLIP for assessing the look and feel of imag
 
 import pickle
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+import torch.nn.functional as F
+from torch import Tensor
 
-from .clip_model import Clip, load_clip
-from .clip_tokens import CONTEXT, END, START, tokenise
+from .clip_learned import learned_texts, read_learned
+from .clip_model import Clip, VisionShape, load_clip
+from .clip_tokens import tokenise
 from .prior import Scorer
 
 SMALLEST = 32  # pixels: one position at the tower's end
@@ -21,7 +24,8 @@ PROMPTS = (
     *("High resolution image", "low resolution image", "Noise-free image", "noisy image"),
 )
 # CLIP-IQA+ puts these words in the middle of its learned ones.
-MIDDLES = ("good photo..", "bad photo..")
+MIDDLES, LENGTHS = ("good photo..", "bad photo.."), (3, 3)  # their tokens
+LARGEST = 2048  # pixels a side of a square that a transformer is given: 21,000 tokens
 
 
 @dataclass(frozen=True)
@@ -29,80 +33,99 @@ class ClipIqa:
     """CLIP-IQA with frozen weights, as a metric.
 
     Attributes:
-        clip: a CLIP with a residual image tower, which takes any size from 32 pixels.
+        clip: a CLIP with a residual image tower, or with any if `positions`.
         text: embeddings of the prompts, better and worse by turns, (2 P, features), of length 1.
+        positions: whether the image tower is told positions.
     """
 
     clip: Clip
     text: Tensor
+    positions: bool = False
 
-    def __call__(self, image: Tensor) -> Tensor:
+    def __call__(self, image: Tensor, whole: bool = False) -> Tensor:
         """Score (B,) in [0, 1], higher is better, of RGB pictures (B, 3, H, W) in [0, 1].
 
-        Raises: ValueError for another shape or a side below 32 pixels.
+        Args:
+            image: the pictures.
+            whole: whether a transformer is also shown what is beyond the last whole patch, with
+                the picture's borders repeated.
+        Raises: ValueError for another shape, a side below 32 pixels, or more pixels than a
+            transformer can attend to.
         """
         if image.ndim != 4 or image.shape[1] != 3 or min(image.shape[-2:]) < SMALLEST:
             raise ValueError(
                 f"picture of shape {tuple(image.shape)}: (B, 3, H, W) is needed, with H and W at "
                 f"least {SMALLEST} pixels; enlarge a smaller picture"
             )
+        shape, (height, width) = self.clip.shape.image, image.shape[-2:]
+        patch = shape.patch if isinstance(shape, VisionShape) else 1
+        if patch > 1 and height * width > LARGEST**2:
+            raise ValueError(
+                f"a picture of {width}x{height} pixels is too large for this prior's transformer: "
+                f"at most {LARGEST} squared; make it smaller, or choose clipiqa+"
+            )
+        inner = image.to(self.text.dtype)
+        if whole:
+            inner = F.pad(inner, (0, -width % patch, 0, -height % patch), mode="replicate")
         with torch.autocast(image.device.type, enabled=False):
-            features = self.clip.encode_image(image.to(self.text.dtype))
+            features = self.clip.encode_image(inner, self.positions)
             logits = self.clip.logit_scale.exp() * features @ self.text.T
             better = logits.unflatten(-1, (-1, 2)).softmax(-1)[..., 0]
         return better.mean(-1).to(image.dtype)
 
 
-def build_clipiqa(clip: Clip, learned: Tensor | None = None) -> ClipIqa:
+def build_clipiqa(clip: Clip, text: Tensor | None = None, positions: bool = False) -> ClipIqa:
     """A metric from a CLIP, which is frozen and loses its text tower.
 
     Args:
         clip: as RN50.
-        learned: CLIP-IQA+'s learned words, (2, n, text width): for good and for bad; n even.
+        text: embeddings of prompts as for `ClipIqa`; those of PROMPTS by default.
+        positions: as for `ClipIqa`.
     """
     clip.eval().requires_grad_(False)
-    tokens = tokenise(PROMPTS) if learned is None else _learned_tokens(clip, learned)
-    with torch.no_grad():
-        text = clip.encode_text(tokens.to(clip.logit_scale.device))
+    scale = clip.logit_scale
+    if text is None:
+        with torch.no_grad():
+            text = clip.encode_text(tokenise(PROMPTS).to(scale.device))
     clip.drop_text()
-    return ClipIqa(clip, text)
-
-
-def _learned_tokens(clip: Clip, learned: Tensor) -> Tensor:
-    """Tokens of the learned prompts, whose words become the last rows of the embedding."""
-    embeddings = clip.text.get_submodule("text_model.embeddings")
-    table = embeddings.get_submodule("token_embedding").weight
-    assert isinstance(table, Tensor)
-    rows = torch.cat((table, learned.flatten(0, 1).to(table)))
-    embeddings.token_embedding = nn.Embedding.from_pretrained(rows)
-    words = torch.arange(len(table), len(rows)).view(2, 2, -1)  # class, half, word
-    tokens = torch.zeros(2, CONTEXT, dtype=torch.int64)
-    for row, halves, middle in zip(tokens, words.tolist(), MIDDLES, strict=True):
-        given = tokenise([middle])[0].tolist()
-        inner = given[1 : given.index(END)]
-        codes = [START, *halves[0], *inner, *halves[1], END]
-        row[: len(codes)] = torch.tensor(codes)
-    return tokens
+    return ClipIqa(clip, text.to(scale), positions)
 
 
 def load_clipiqa(
-    device: str | torch.device, paths: tuple[Path, ...], learned: bool = False
+    device: str | torch.device,
+    paths: tuple[Path, ...],
+    learned: bool = False,
+    positions: bool = False,
 ) -> Scorer:
-    """CLIP-IQA from OpenAI's RN50, or CLIP-IQA+ from that and its learned words.
+    """CLIP-IQA from OpenAI's RN50, or CLIP-IQA+ from that or another CLIP and its learned words.
 
     Args:
         device: where the weights go; pictures must be there too.
-        paths: RN50 in any layout that `load_clip` takes; with `learned` also the learned words,
-            CLIP-IQA+_learned_prompts-603f3273.pth.
+        paths: the CLIP in any layout that `load_clip` takes; with `learned` also the learned
+            words, CLIP-IQA+_learned_prompts-603f3273.pth, or with `positions` the prompt learner,
+            as CLIPIQA+_RN50_512-89f5d940.pth.
         learned: whether it is CLIP-IQA+.
+        positions: whether it is one of CLIP-IQA+'s variants whose tower is told positions.
     Raises: ValueError if a file cannot be used.
     """
     clip = load_clip(paths[0])
-    words = _read_words(paths[1], clip.shape.text.width) if learned else None
-    return Scorer(build_clipiqa(clip.to(device), words))
+    text = None
+    if learned:
+        if positions:
+            parts = read_learned(paths[1], "CLIP-IQA+", len(MIDDLES), clip.shape.text.width)
+        else:
+            parts = _read_words(paths[1], clip)
+        text = learned_texts(clip, *parts, LENGTHS)
+    metric = build_clipiqa(clip.to(device), text, positions)
+    patches = isinstance(clip.shape.image, VisionShape)
+    return Scorer(metric, partial(metric, whole=True) if patches else None)
 
 
-def _read_words(path: Path, width: int) -> Tensor:
+def _read_words(path: Path, clip: Clip) -> tuple[Tensor, Tensor, Tensor]:
+    """`words`, `start` and `rest` of `learned_texts` from a file of the words alone."""
+    table = clip.text.get_submodule("text_model.embeddings.token_embedding").weight
+    assert isinstance(table, Tensor)
+    width = table.shape[1]
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, OSError, ValueError, EOFError) as error:
@@ -114,4 +137,5 @@ def _read_words(path: Path, width: int) -> Tensor:
             f"{path} holds no learned prompts of CLIP-IQA+ (found {shape}, wanted (2, 16, {width}))"
             ": choose another file"
         )
-    return found.detach().float()
+    own = table[tokenise(MIDDLES)]
+    return found.detach().float(), own[:, :1], own[:, 1:]

@@ -7,18 +7,18 @@ quality assessment", arXiv 2403.11176. The networks' files are pyiqa's, its code
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..weights import load_module
+from .clip_learned import learned_texts, read_learned
 from .clip_model import Clip, clip_tensors, shape_of
-from .clip_tokens import CONTEXT, END, START
 from .prior import Metric, Scorer
 from .pyiqa_offline import read_checkpoint
 
 SMALLEST = 32  # pixels: one position at the tower's end
 TEMPERATURE = 2.0
 FEATURES = "prompts_features"
-# Tokens of QualiCLIP+'s texts: "Good photo.", "Bad photo.", "Sharp image.", "Blurry image.",
+# Words of QualiCLIP+'s texts: "Good photo.", "Bad photo.", "Sharp image.", "Blurry image.",
 # "Sharp edges.", "Blurry edges.", "High-resolution image.", "Low-resolution image.", "Noise-free
 # image.", "Noisy image.", "High-quality image.", "Low-quality image.", "Good picture.", "Bad
 # picture."
@@ -49,7 +49,8 @@ def load_qualiclip(
         ) from error
     load_module(clip, found, "", paths[0])
     if learned:
-        texts = learned_texts(clip, read_checkpoint(paths[1], "QualiCLIP+"), paths[1])
+        words = read_learned(paths[1], "QualiCLIP+", len(LENGTHS), clip.shape.text.width)
+        texts = learned_texts(clip, *words, LENGTHS)
     clip.drop_text()
     return Scorer(qualiclip(clip.to(device), texts.float().to(device)))
 
@@ -74,38 +75,3 @@ def qualiclip(clip: Clip, texts: Tensor) -> Metric:
         return better.mean(-1).to(image.dtype)
 
     return score
-
-
-@torch.no_grad()
-def learned_texts(clip: Clip, tensors: dict[str, Tensor], path: Path) -> Tensor:
-    """Embeddings of texts with learned words around them, (14, features), of length 1.
-
-    Args:
-        clip: its text tower is used up.
-        tensors: the learned words, `ctx` (14, n, width), and the texts' own words as they are
-            embedded, `token_prefix` (14, 1, width) and `token_suffix` (14, rest, width).
-        path: for errors.
-    """
-    parts = [
-        tensors.get(f"prompt_learner.{name}") for name in ("ctx", "token_prefix", "token_suffix")
-    ]
-    if any(part is None or part.ndim != 3 or len(part) != len(LENGTHS) for part in parts):
-        raise ValueError(f"{path} holds no learned words of QualiCLIP+: download it again")
-    words, start, rest = (part.float() for part in parts if part is not None)
-    half = words.shape[1] // 2
-    rows, tokens = [], torch.zeros(len(LENGTHS), CONTEXT, dtype=torch.int64)
-    embeddings = clip.text.get_submodule("text_model.embeddings")
-    table = embeddings.get_submodule("token_embedding").weight
-    count = len(table)  # pyright: ignore - a tensor
-    for index, length in enumerate(LENGTHS):
-        inner = [words[index, :half], rest[index, :length], words[index, half:]]
-        after = rest[index, length:]
-        row = torch.cat([start[index], *inner, after])[:CONTEXT]
-        numbers = torch.arange(len(row)) + count + sum(map(len, rows))
-        tokens[index, : len(row)] = numbers
-        # The tower reads its answer at the end token, so that one keeps its own number.
-        tokens[index, 0], tokens[index, 1 + words.shape[1] + length] = START, END
-        rows.append(row)
-    longer = torch.cat([table, *rows])  # pyright: ignore - a tensor
-    embeddings.token_embedding = nn.Embedding.from_pretrained(longer)
-    return clip.encode_text(tokens)

@@ -1,4 +1,5 @@
-"""QualiCLIP(+) and the LAION aesthetics predictor against pyiqa's, at small size.
+"""QualiCLIP(+), CLIP-IQA+'s variants with positions, and the LAION aesthetics predictor against
+pyiqa's, at small size.
 
 openai-clip, which pyiqa's versions need, does not import beside a current setuptools: the
 stand-in for pkg_resources is for these tests alone.
@@ -6,11 +7,13 @@ stand-in for pkg_resources is for these tests alone.
 
 import sys
 import types
+from functools import partial
 
 import pytest
 import torch
 from latent_map.iqa_priors import load_prior
 from latent_map.iqa_priors.clip_model import Clip, clip_tensors, shape_of
+from latent_map.iqa_priors.clipiqa import build_clipiqa
 from latent_map.iqa_priors.laion_aes import Head, laion_aes
 from latent_map.iqa_priors.qualiclip import qualiclip
 
@@ -32,11 +35,11 @@ def pyiqa_clip():
         pytest.importorskip("packaging.version")
         patch.setitem(sys.modules, "pkg_resources", stand_in)
         try:
-            from pyiqa.archs import clip_model, laion_aes_arch, qualiclip_arch
+            from pyiqa.archs import clip_model, clipiqa_arch, laion_aes_arch, qualiclip_arch
         except ImportError as error:
             pytest.skip(f"pyiqa's CLIP: NOT RUN ({error})")
     return types.SimpleNamespace(
-        model=clip_model.CLIP, laion=laion_aes_arch, qualiclip=qualiclip_arch
+        model=clip_model.CLIP, clipiqa=clipiqa_arch, laion=laion_aes_arch, qualiclip=qualiclip_arch
     )
 
 
@@ -129,6 +132,74 @@ def test_a_qualiclip_file_that_lacks_something_is_refused(folder, tmp_path, drop
 def test_a_picture_too_small_for_the_tower_is_refused(folder):
     with pytest.raises(ValueError, match="at least 32"):
         load_prior("qualiclip", path=folder)(cw.picture(31, 40))
+
+
+VARIANTS = {
+    "clipiqa+_rn50_512": ("RN50.pt", "CLIPIQA+_RN50_512-89f5d940.pth"),
+    "clipiqa+_vitL14_512": ("ViT-L-14.pt", "CLIPIQA+_ViTL14_512-e66488f2.pth"),
+}
+
+
+@pytest.fixture
+def variant(pyiqa_clip, tmp_path, monkeypatch):
+    """Makes the two files of a variant; pyiqa's metric around them, and ours."""
+
+    def make(name):
+        clip_file, words_file = VARIANTS[name]
+        residual = clip_file == "RN50.pt"
+        weights = cw.resnet_checkpoint() if residual else cw.transformer_checkpoint()
+        torch.save(weights, tmp_path / clip_file)
+        shape = cw.TRANSFORMER
+        sizes = shape["layers"], shape["width"], shape["patch"]
+        build = resnet_of if residual else lambda found: their_clip(found, weights, *sizes)
+        monkeypatch.setattr(pyiqa_clip.clipiqa, "load", lambda *_: build(pyiqa_clip))
+        theirs = pyiqa_clip.clipiqa.CLIPIQA(name, pretrained=False, pos_embedding=True).eval()
+        theirs.prompt_learner.ctx.data = cw.learned_words()
+        torch.save({"params": theirs.state_dict()}, tmp_path / words_file)
+        return load_prior(name, path=tmp_path), theirs
+
+    return make
+
+
+@pytest.mark.parametrize("size", [(97, 130), (224, 224)])
+@pytest.mark.parametrize("name", VARIANTS)
+def test_clip_iqas_variants_are_pyiqas(variant, name, size):
+    ours, theirs = variant(name)
+    compare(ours.official, theirs, cw.picture(*size))
+
+
+def test_the_transformer_variant_covers_what_the_last_whole_patch_leaves_out(variant):
+    ours, _ = variant("clipiqa+_vitL14_512")
+    for metric, seen in ((ours.official, False), (ours.metric, True)):
+        moving = cw.picture(70, 90).requires_grad_(True)
+        (slope,) = torch.autograd.grad(metric(moving).sum(), moving)
+        assert bool((slope[..., 64:].abs().amax(1) > 0).all()) is seen
+    with pytest.raises(ValueError, match=r"2049x2048 pixels is too large.*2048 squared"):
+        ours(torch.zeros(1).expand(1, 3, 2048, 2049))
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_the_variants_gradient_is_that_of_their_score(name):
+    clip = clip_tensors(cw.resnet_checkpoint() if "rn50" in name else cw.transformer_checkpoint())
+    ours = Clip(shape_of(clip))
+    ours.load_state_dict(clip)
+    metric = partial(build_clipiqa(ours.double(), positions=True), whole=True)
+    moving = cw.picture(70, 90).double().requires_grad_(True)
+    (slope,) = torch.autograd.grad(metric(moving).sum(), moving)
+    direction = STEP * slope / slope.norm()
+    with torch.no_grad():
+        change = (metric(moving + direction) - metric(moving - direction)) / (2 * STEP)
+    assert float(change) == pytest.approx(float(slope.norm()), rel=FINITE_DIFFERENCE)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_learned_words_of_another_clip_are_refused(variant, tmp_path, name):
+    variant(name)
+    file = tmp_path / VARIANTS[name][1]
+    words = {k: v[..., :64] for k, v in torch.load(file, weights_only=True)["params"].items()}
+    torch.save({"params": words}, file)
+    with pytest.raises(ValueError, match="holds no learned words of CLIP-IQA"):
+        load_prior(name, path=tmp_path)
 
 
 class Squares(torch.nn.Module):

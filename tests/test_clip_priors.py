@@ -262,7 +262,7 @@ def test_sizes_are_read_off_the_weights(files):
     shape = load_clip(files / "liqe_koniq.pt").shape
     assert shape.image == VisionShape(128, 2, 32, 32, 224)
     assert shape.text == (128, 2, 32, 77, 49408)
-    assert load_clip(files / "RN50.pt").shape.image == ResnetShape((1, 2, 1, 1), 8, 32)
+    assert load_clip(files / "RN50.pt").shape.image == ResnetShape((1, 2, 1, 1), 8, 32, 50)
 
 
 def test_only_openais_own_programs_are_opened(tmp_path, monkeypatch):
@@ -287,7 +287,7 @@ def test_only_openais_own_programs_are_opened(tmp_path, monkeypatch):
         load_clip(path)
     digest = clip_model.hashlib.sha256(path.read_bytes()).hexdigest()
     monkeypatch.setitem(clip_model.OPENAI_PROGRAMS, digest, "RN50.pt")
-    assert load_clip(path).shape.image == ResnetShape((1, 2, 1, 1), 8, 32)
+    assert load_clip(path).shape.image == ResnetShape((1, 2, 1, 1), 8, 32, 50)
 
 
 def test_files_that_are_no_clip_are_named(tmp_path, files):
