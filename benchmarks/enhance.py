@@ -3,17 +3,16 @@
     python -m benchmarks.enhance [--photo PHOTO] [--sides 128 192 256 384]
     python -m benchmarks.enhance --only profile variants
 
-`jobs`: processor seconds (one thread), network calls and peak resident memory over the loaded
-networks, each job in a process of its own; a line is fitted against the picture's area. A preset
-of many iterations is run for a few and its seconds and calls are carried on to all, which the table
+`jobs`: processor seconds (one thread), network calls and peak resident memory over what was in use
+before; a line is fitted against the picture's area. With --short, and for the paper's preset
+always, a few iterations are run and their seconds and calls carried on to all, which the table
 says. `profile`: the fast preset through torch.profiler. `variants`: one network call and its
 gradient in other memory formats, precisions, and compiled.
 """
 
 import argparse
+import gc
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +21,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from latent_map.edict.backbones import load_backbone
-from latent_map.edict.tape import Memory
 from latent_map.edict.tiles import vector_jacobian, with_graph
 from latent_map.fidelity import load_fidelity
 from latent_map.iqa_priors import load_prior
@@ -39,18 +37,17 @@ CPU = "cpu"
 
 
 class Job(NamedTuple):
-    """A preset, its memory mode, and how many of its iterations are run."""
+    """How many of a preset's iterations are run (all, or in short), and up to which side."""
 
-    preset: str
-    memory: Memory = "auto"
     iterations: int | None = None
+    short: int | None = None
+    largest: int = 4096
 
 
 JOBS = {
-    "fast": Job("fast"),
-    "fast, recompute": Job("fast", "recompute"),
-    "paper": Job("paper", iterations=2),
-    "pixel_map": Job("pixel_map"),
+    "fast": Job(short=3),
+    "paper": Job(iterations=2, short=2, largest=128),
+    "pixel_map": Job(short=8),
 }
 
 
@@ -67,32 +64,42 @@ def picture(photo: Path | None, side: int) -> Tensor:
     return torch.from_numpy(crop.transpose(2, 0, 1).copy())[None]
 
 
-def run_job(name: str, side: int, photo: Path | None) -> dict[str, Any]:
-    """One job in this process."""
-    job, image = JOBS[name], picture(photo, side)
-    chosen = replace(preset(job.preset), memory=job.memory)
+class Tools:
+    """Backbone, prior and fidelity, warmed up; counts the network's calls."""
+
+    def __init__(self) -> None:
+        backbone: Any = load_backbone("pocket")
+        backbone.network.register_forward_pre_hook(self._count)
+        self.calls = 0
+        self.all = (backbone, load_prior("pocket"), load_fidelity("low_resolution"))
+        enhance(picture(None, 64), *self.all, replace(preset("fast"), iterations=1))
+
+    def _count(self, *_: Any) -> None:
+        self.calls += 1
+
+
+def run_job(tools: Tools, name: str, image: Tensor, iterations: int | None) -> dict[str, Any]:
+    """One job; of its iterations as many as given, or all."""
+    chosen = preset(name)
     chosen = replace(chosen, inversion=replace(chosen.inversion, tile=None))
-    wanted = chosen.iterations
-    chosen = replace(chosen, iterations=job.iterations or wanted)
-    backbone, prior = load_backbone("pocket"), load_prior("pocket")
-    calls: list[int] = []
-    backbone.network.register_forward_pre_hook(lambda *_: calls.append(1))  # pyright: ignore
-    tools = (backbone, prior, load_fidelity("low_resolution"))
-    enhance(image[..., :64, :64], *tools, replace(chosen, iterations=1))
-    calls.clear()
+    wanted, iterations = chosen.iterations, iterations or chosen.iterations
+    chosen = replace(chosen, iterations=iterations)
     marks: list[tuple[float, int]] = []
+    gc.collect()
+    tools.calls = 0
     base, clock = reset_peak(CPU), now(CPU)
-    (result,) = enhance(image, *tools, chosen, lambda _: marks.append((now(CPU), len(calls))))
-    spent, made = now(CPU) - clock, len(calls)
-    row = {"job": name, "side": side, "iterations": wanted, "run": len(result.trace) - 1}
-    if job.iterations:
-        # Between two marks lies one iteration with its gradient; all but the first cost the same.
-        (before, calls_before), (after, calls_after) = marks[:2]
-        spent += (wanted - job.iterations) * (after - before)
-        made += (wanted - job.iterations) * (calls_after - calls_before)
-    return row | {
-        "cpu_seconds": round(spent, 2),
-        "network_calls": made,
+    enhance(image, *tools.all, chosen, lambda _: marks.append((now(CPU), tools.calls)))
+    spent, made = now(CPU) - clock, tools.calls
+    # Between two marks lies one iteration with its gradient; all but the first cost the same.
+    (start, calls_before), (end, calls_after) = marks[0], marks[iterations - 1]
+    left = (wanted - iterations) / max(1, iterations - 1)
+    return {
+        "job": name,
+        "side": image.shape[-1],
+        "iterations": wanted,
+        "run": iterations,
+        "cpu_seconds": round(spent + left * (end - start), 2),
+        "network_calls": made + round(left * (calls_after - calls_before)),
         "peak_mib": round(peak_mib(CPU) - base, 1),
     }
 
@@ -226,23 +233,18 @@ def write(report: dict[str, Any], out: Path) -> None:
 
 def measure_jobs(options: argparse.Namespace, report: dict[str, Any]) -> None:
     """All jobs at all sides, small ones first; written after each, so that nothing is lost."""
-    rows = report["jobs"] = []
+    rows, tools = [], Tools()
+    report["jobs"] = rows
     for side in options.sides:
-        for name in JOBS:
-            rows.append(_in_own_process(name, side, options.photo))
+        image = picture(options.photo, side)
+        for name in (name for name, job in JOBS.items() if side <= job.largest):
+            iterations = JOBS[name].short if options.short else JOBS[name].iterations
+            rows.append(run_job(tools, name, image, iterations))
             print(rows[-1], flush=True)
             rows.sort(key=lambda row: (list(JOBS).index(row["job"]), row["side"]))
-            names = {row["job"] for row in rows}
-            of = {n: [row for row in rows if row["job"] == n] for n in JOBS if n in names}
+            of = {n: [row for row in rows if row["job"] == n] for n in JOBS}
             report["fits"] = {n: fit_line(found) for n, found in of.items() if len(found) > 2}
             write(report, options.out)
-
-
-def _in_own_process(name: str, side: int, photo: Path | None) -> dict[str, Any]:
-    command = [sys.executable, "-m", "benchmarks.enhance", "--one", name, "--sides", str(side)]
-    command += ["--photo", str(photo)] if photo else []
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return json.loads(done.stdout.splitlines()[-1])
 
 
 def main() -> None:
@@ -253,18 +255,15 @@ def main() -> None:
     kinds = ("jobs", "profile", "variants")
     parser.add_argument("--only", nargs="+", choices=kinds, default=list(kinds))
     parser.add_argument("--side", type=int, default=256, help="of profile and variants")
-    parser.add_argument("--one", choices=JOBS, help=argparse.SUPPRESS)
+    parser.add_argument("--short", action="store_true", help="run a few iterations, carry on")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     options = parser.parse_args()
     torch.set_num_threads(1)
-    if options.one:
-        print(json.dumps(run_job(options.one, options.sides[0], options.photo)))
-        return
     path = options.out / "enhance.json"
     report = json.loads(path.read_text()) if path.exists() else {}
     report["machine"] = machine()
     if "profile" in options.only:
-        found = profile_enhance.profile_enhance(picture(options.photo, options.side), 3)
+        found = profile_enhance.profile_enhance(picture(options.photo, options.side), 2)
         report["profile"] = {"side": options.side, **found}
         write(report, options.out)
     if "variants" in options.only:
