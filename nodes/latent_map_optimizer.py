@@ -44,18 +44,19 @@ class LatentMapOptimizer(io.ComfyNode):
                     "optimizer",
                     options=["adam", "sgd", "lbfgs"],
                     default="adam",
-                    tooltip="sgd is the paper's (rate 2), adam is faster (rate 0.05). lbfgs "
+                    tooltip="sgd is the paper's (rate 2), adam is faster (rate 0.01). lbfgs "
                     "searches along its direction: each trial is an iteration, and clip is off.",
                 ),
                 number(
                     "learning_rate",
-                    default=0.05,
+                    default=0.01,
                     min=1e-5,
                     max=1000.0,
                     step=1e-3,
                     round=1e-5,
-                    tooltip="Step size: about 0.05 for adam, 2 for sgd. For lbfgs by how much the "
-                    "very first trial changes the noise (root mean square), e.g. 0.01.",
+                    tooltip="Step size: about 0.01 for adam (more is faster and adds grain), 2 for "
+                    "sgd. For lbfgs by how much the very first trial changes the noise (root mean "
+                    "square), e.g. 0.01.",
                 ),
                 number(
                     "momentum",

@@ -96,7 +96,7 @@ const WORKFLOWS = {
       invert: ["DLM_EdictInvert", [400, 0], [340, 230], { steps: 6, mixing: 0.93 }],
       fidelity: ["DLM_FidelityLoss", [400, 330], [340, 130], {}],
       prior: ["DLM_IqaPrior", [400, 560], [340, 110], {}],
-      optimise: ["DLM_LatentMapOptimizer", [820, 0], [360, 900], {}],
+      optimise: ["DLM_LatentMapOptimizer", [820, 0], [360, 900], { momentum: 0.5 }],
       reconstruct: ["DLM_EdictReconstruct", [1260, 0], [400, 50], {}],
       plot: ["PreviewImage", [1260, 140], [400, 360], {}],
       save: ["SaveImage", [1740, 0], [360, 440], { filename_prefix: "latent_map" }],

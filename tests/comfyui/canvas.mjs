@@ -42,7 +42,7 @@ async function openFrontend(page, url) {
   );
 }
 
-// The two functions below run in the page.
+// The three functions below run in the page.
 async function load(workflow) {
   await app.loadGraphData(workflow);
   const graphs = [app.graph, ...(app.graph.subgraphs?.values() ?? [])];
@@ -62,6 +62,11 @@ async function queue() {
   const refused = app.lastNodeErrors ?? {}; // a prompt refused by /prompt never starts
   const error = Object.keys(refused).length ? refused : await done;
   return { success: error === null, error, prompt: output };
+}
+
+function pictured() {
+  const shows = ({ type }) => ["SaveImage", "PreviewImage"].includes(type);
+  return app.graph.nodes.filter(shows).every((node) => node.imgs?.every((image) => image.complete));
 }
 
 function within(promise, seconds, what) {
@@ -95,7 +100,8 @@ async function run(page, workflowPath, screenshotPath, only) {
   const ran = complete && only !== "graph"
     ? await within(page.evaluate(queue), SECONDS, "the run")
     : { success: complete };
-  await page.waitForTimeout(1500); // previews arrive after the success message
+  if (ran.prompt && ran.success) await page.waitForFunction(pictured); // after the success message
+  await page.waitForTimeout(1500);
   await page.screenshot({ path: screenshotPath });
   return { ...loaded, ...ran };
 }

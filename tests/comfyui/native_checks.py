@@ -1,5 +1,7 @@
 """Checks of ComfyUI's own models as backbones, in numbers."""
 
+import weakref
+
 import native_models
 import torch
 from latent_map.nodes import (
@@ -8,6 +10,7 @@ from latent_map.nodes import (
     fidelity_loss,
     iqa_prior,
     latent_map_optimizer,
+    native_backbone,
     post_enhance,
 )
 from native_process import (
@@ -162,6 +165,42 @@ def check_nodes(kind="sd15", control=""):
         "finite": bool(torch.isfinite(enhanced).all()),
         "shape": list(enhanced.shape),
     }
+
+
+def check_batch(kind="sd15", control="control"):
+    """How many bound networks, each with its picture and hints, there are at once in batches."""
+    bound = backbone(load(kind), control=load_control() if control else None)
+    (prior,) = run_node(iqa_prior.IqaPrior, name="pocket")
+    alive, counts = weakref.WeakSet(), []
+
+    class Counted(native_backbone.CuttableDenoiser):
+        def __init__(self, *options):
+            super().__init__(*options)
+            alive.add(self)
+            counts.append(len(alive))
+
+    def most(length):
+        counts.clear()
+        options = {"preset": "fast", "iterations": 1, "lam": -1.0, "strength": 1.0}
+        image = picture(length).movedim(1, -1)
+        run_node(
+            post_enhance.PostEnhance,
+            image=image,
+            backbone=bound,
+            prior=prior,
+            preview_every=0,
+            check_gradient=False,
+            **options,
+        )
+        return max(counts)
+
+    original = native_backbone.CuttableDenoiser
+    native_backbone.CuttableDenoiser = Counted
+    try:
+        found = {"one": most(1), "three": most(3)}
+    finally:
+        native_backbone.CuttableDenoiser = original
+    return found | {"left": len(alive)}
 
 
 def check_refusals():
