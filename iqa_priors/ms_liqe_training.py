@@ -24,6 +24,7 @@ from .training import PRECISIONS, Plan, Training, fit
 
 log = logging.getLogger(__name__)
 WEIGHTS, CHECKPOINT, LOG = "ms_liqe.safetensors", "checkpoint.pt", "log.csv"
+ALIKE = 1e-3  # of qualities from 1 to 5
 
 
 @dataclass(frozen=True)
@@ -163,6 +164,8 @@ def validate(
 ) -> dict[str, float]:
     """Correlations with the opinions of each dataset's validation pictures.
 
+    A dataset whose pictures all score alike is warned of: its pairs have hardly any gradient.
+
     Returns: {"srcc": mean over the datasets, "srcc NAME": ..., "plcc NAME": ...}; a network that
         scores all pictures the same correlates by 0.
     """
@@ -176,6 +179,12 @@ def validate(
             float(metric.official(read_rgb(opinion.path).to(tokens.device)))
             for opinion in dataset.validation
         ]
+        if max(scores) - min(scores) < ALIKE:
+            log.warning(
+                "all %d validation pictures of %s score %.3f: the network does not tell them "
+                "apart; begin anew with a lower rate",
+                *(len(scores), dataset.name, scores[0]),
+            )
         opinions = [opinion.score for opinion in dataset.validation]
         for name, correlation in (("srcc", srcc), ("plcc", plcc)):
             value = correlation(scores, opinions)

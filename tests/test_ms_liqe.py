@@ -3,6 +3,8 @@
 import csv
 import json
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -245,6 +247,47 @@ def test_training_learns_to_rank_pictures_it_has_not_seen(workshop, capsys):
     prior = load_prior("ms_liqe", path=weights)
     smooth, grain = picture(64, 64) * 0 + 0.5, (0.5 + 0.2 * torch.randn(1, 3, 64, 64)).clamp(0, 1)
     assert prior(smooth) > prior(grain)
+
+
+def write_photographs(folder):
+    """Soft blots with a few edges, under the numbers of training and of held-out photographs."""
+    folder.mkdir()
+    rng = np.random.default_rng(5)
+    for number in ("000", "001", "002", "003", "014", "027"):
+        blots = torch.from_numpy(rng.uniform(0.1, 0.9, (1, 3, 6, 6)))
+        smooth = torch.nn.functional.interpolate(blots, size=(144, 144), mode="bicubic")
+        edges = smooth[0].permute(1, 2, 0).numpy().clip(0, 1)
+        for _ in range(4):
+            top, left = rng.integers(0, 110, 2)
+            edges[top : top + 30, left : left + 30] = rng.uniform(0, 1, 3)
+        Image.fromarray((255 * edges).astype(np.uint8)).save(folder / f"{number}_00.webp")
+    return folder
+
+
+def test_the_small_proof_learns_to_rank_photographs_it_has_not_seen(tmp_path):
+    photos, out = write_photographs(tmp_path / "photos"), tmp_path / "out"
+    options = ["--pictures", "60", "--kinds", "noise", "--epochs", "2", "--steps", "40"]
+    command = [sys.executable, "-m", "training.small_ms_liqe", str(photos), "--out", str(out)]
+    found = subprocess.run(
+        [*command, *options], check=False, cwd=EXAMPLE.parents[1], capture_output=True
+    )
+    assert found.returncode == 0, found.stderr.decode()
+    rows = log_of(out / "run")
+    assert float(rows[-1]["srcc noise"]) > 0.7, rows
+    assert f"srcc {rows[-1]['srcc']}" in found.stdout.decode()
+
+
+def test_a_network_that_scores_all_pictures_alike_is_warned_of(workshop, initial, tmp_path, caplog):
+    clip = load_clip(initial)
+    torch.nn.init.zeros_(clip.visual.vision_model.embeddings.patch_embedding.weight)
+    save_ms_liqe(tmp_path / "blind.safetensors", clip, {})
+    config = json.loads((workshop / "config.json").read_text())
+    config |= {"clip": str(tmp_path / "blind.safetensors"), "out": "blind"}
+    config["training"] |= {"epochs": 1, "steps": 1, "rate": 0}
+    (workshop / "blind.json").write_text(json.dumps(config))
+    assert main(["train-ms-liqe", str(workshop / "blind.json")]) == 0
+    assert "all 20 validation pictures of five score" in caplog.text
+    assert float(log_of(workshop / "blind")[-1]["srcc"]) == 0
 
 
 class StoppedError(Exception):
