@@ -11,7 +11,6 @@ gradient in other memory formats, precisions, and compiled.
 """
 
 import argparse
-import gc
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -85,7 +84,6 @@ def run_job(tools: Tools, name: str, image: Tensor, iterations: int | None) -> d
     wanted, iterations = chosen.iterations, iterations or chosen.iterations
     chosen = replace(chosen, iterations=iterations)
     marks: list[tuple[float, int]] = []
-    gc.collect()
     tools.calls = 0
     base, clock = reset_peak(CPU), now(CPU)
     enhance(image, *tools.all, chosen, lambda _: marks.append((now(CPU), tools.calls)))

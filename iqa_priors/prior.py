@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .logistic import Logistic
+from .one_by_one import one_by_one
 
 Metric = Callable[[Tensor], Tensor]
 
@@ -78,7 +79,7 @@ class QualityPrior:
                 f"{self.name!r} can score pictures but not improve them: {self.no_gradient}; "
                 "choose another prior"
             )
-        return self.logistic(self.metric(image))
+        return self.logistic(one_by_one(self.metric, image))
 
     def scores(self, image: Tensor) -> dict[str, Tensor]:
         """The raw score by the published rule, {name: (B,)}."""
