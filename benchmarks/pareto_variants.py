@@ -37,9 +37,9 @@ VARIANTS |= {
     for rate in (0.0025, 0.005, 0.01, 0.02, 0.05)
 }
 VARIANTS |= {
-    f"lbfgs {rate:g}, T={steps}": variant("lbfgs", rate, steps, iterations=7)
+    f"lbfgs {rate:g}, T={steps}": variant("lbfgs", rate, steps, iterations=5)
     for steps in (2, 4, 8)
-    for rate in (0.003, 0.01, 0.03)
+    for rate in (0.005, 0.01, 0.02, 0.03)
 }
 VARIANTS |= {f"sgd {rate:g}, T=4": variant("sgd", rate) for rate in (1e4, 1e5, 1e6)}
 VARIANTS |= {

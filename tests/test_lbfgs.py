@@ -144,7 +144,43 @@ def test_several_variables_are_one_vector():
     assert parts == whole
 
 
-@pytest.mark.parametrize("stop", [1, 2, 5, 11])
+@pytest.mark.parametrize("changes", [0, 1, 3, 5])
+def test_directions_are_those_of_the_dense_bfgs_matrix(changes):
+    size = 6
+    root = noise(0, size, size)
+    curvature = root @ root.T + torch.eye(size, dtype=torch.float64)
+    moves = [noise(10 + i, size) for i in range(changes)]
+    history = [lbfgs._Change(move, curvature @ move) for move in moves]
+    inverse = torch.eye(size, dtype=torch.float64)
+    if history:
+        last = history[-1]
+        inverse *= last.bend / float(last.gradient @ last.gradient)
+    for s, y in history:  # Nocedal & Wright, Eq. (6.17)
+        project = torch.eye(size, dtype=torch.float64) - torch.outer(s, y) / (s @ y)
+        inverse = project @ inverse @ project.T + torch.outer(s, s) / (s @ y)
+    gradient = noise(1, size)
+    found, wanted = lbfgs._two_loops(gradient, history), -inverse @ gradient
+    assert (found - wanted).norm() < SCALED * wanted.norm()
+
+
+def test_a_misleading_history_is_dropped_for_the_steepest_descent():
+    start = [torch.full((4,), -1.2, dtype=torch.float64)]
+    _, variables, optimizer = descend(rosenbrock, start, 12)
+    assert optimizer._history
+    optimizer.variables = [torch.nn.Parameter(v) for v in variables]
+    for _ in range(2 * TRIALS):  # everything looks worse, in the search under way and the next
+        optimizer.variables[0].grad = torch.ones_like(start[0])
+        optimizer.step(1e9)
+        if not optimizer._history:
+            break
+    assert not optimizer.finished
+    assert not optimizer._history
+    move = optimizer.variables[0].detach() - optimizer._base
+    assert move.square().mean().sqrt() == pytest.approx(0.1)
+    assert torch.cosine_similarity(move, -optimizer._gradient, dim=0) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("stop", range(1, 20))
 def test_a_state_taken_anywhere_goes_on_bit_for_bit(stop):
     start = [torch.full((4,), -1.2, dtype=torch.float64)]
     whole, end, _ = descend(rosenbrock, start, 20)
