@@ -25,7 +25,7 @@ def _pocket_constants() -> tuple[float, float]:
 def _niqe(device: Device, _: tuple[Path, ...]) -> Scorer:
     from .niqe import load_niqe
 
-    return Scorer(load_niqe(device))
+    return Scorer(load_niqe(device), load_niqe(device, whole=True))
 
 
 def _arniqa(data: str, regressor: str, scale: tuple[float, float]) -> PriorRow:

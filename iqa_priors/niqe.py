@@ -30,15 +30,19 @@ class NiqeParameters(NamedTuple):
     covariance: Tensor  # (36, 36)
 
 
-def load_niqe(device: torch.device | str = "cpu") -> Callable[[Tensor], Tensor]:
+def load_niqe(
+    device: torch.device | str = "cpu", whole: bool = False
+) -> Callable[[Tensor], Tensor]:
     """NIQE with the published pristine model, as a metric image (B, 3, H, W) -> score (B,).
 
     Args:
         device: where the images will be; MPS will not do, it has no float64.
+        whole: as for `niqe`.
     Returns: `niqe` with its parameters bound; see there for ranges.
     """
     mean, covariance = load_niqe_parameters(PARAMETERS_FILE)
-    return partial(niqe, parameters=NiqeParameters(mean.to(device), covariance.to(device)))
+    parameters = NiqeParameters(mean.to(device), covariance.to(device))
+    return partial(niqe, parameters=parameters, whole=whole)
 
 
 def load_niqe_parameters(path: Path | str) -> NiqeParameters:
@@ -49,7 +53,7 @@ def load_niqe_parameters(path: Path | str) -> NiqeParameters:
     return NiqeParameters(tensors["mean"].double(), tensors["covariance"].double())
 
 
-def niqe(image: Tensor, parameters: NiqeParameters) -> Tensor:
+def niqe(image: Tensor, parameters: NiqeParameters, whole: bool = False) -> Tensor:
     """Natural Image Quality Evaluator, Eq. (10) of the paper; lower is better.
 
     As in the authors' release, the picture is cropped at the right and bottom to multiples of the
@@ -62,11 +66,16 @@ def niqe(image: Tensor, parameters: NiqeParameters) -> Tensor:
         image: RGB in [0, 1], shape (B, 3, H, W), any floating dtype; at least two blocks, that is
             96 x 192 or 192 x 96 pixels.
         parameters: pristine model, on the device of the image.
+        whole: whether the borders are mirrored up to whole blocks instead, so that no pixel is
+            left out.
     Returns: raw score per item, shape (B,), float64; good photographs have 2 to 5.
     Raises: ValueError if the image is not finite RGB, too small, or even in all blocks but one.
     Source: Mittal et al. 2013, doi:10.1109/LSP.2012.2227726.
     """
-    y = crop_to_blocks(luma(image))
+    y = luma(image)
+    cropped = crop_to_blocks(y)
+    margins = (0, -y.shape[-1] % BLOCK, 0, -y.shape[-2] % BLOCK)
+    y = F.pad(y, margins, mode="reflect") if whole else cropped
     features, valid = block_features(normalised_coefficients(y), BLOCK)
     features_half, valid_half = block_features(normalised_coefficients(halve(y)), BLOCK // 2)
     features = torch.cat([features, features_half], -1)

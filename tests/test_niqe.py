@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from latent_map.iqa_priors import load_prior
 from latent_map.iqa_priors import niqe as niqe_module
 from latent_map.iqa_priors.niqe import (
     PARAMETERS_FILE,
@@ -94,6 +95,20 @@ def test_pixels_beyond_the_last_whole_block_do_not_count():
     assert torch.equal(score, load_niqe()(image[..., :192, :288]))
     assert gradient[..., 192:, :].count_nonzero() == gradient[..., 288:].count_nonzero() == 0
     assert gradient[..., :192, :288].abs().amin(1).count_nonzero() > 0.99 * 192 * 288
+
+
+def test_the_prior_leaves_no_pixel_out_and_is_the_score_of_the_mirrored_picture():
+    prior, image = load_prior("niqe"), picture(0)
+    mirrored = torch.nn.functional.pad(image, (0, 80, 0, 80), mode="reflect")
+    assert torch.equal(prior.metric(image), load_niqe()(mirrored))
+    assert torch.equal(prior.scores(image)["niqe"], load_niqe()(image))
+    even = image[..., :192, :288]
+    assert torch.equal(prior.metric(even), load_niqe()(even))
+    moving = image.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(prior.metric(moving).sum(), moving)
+    assert gradient.abs().amin(1).count_nonzero() > 0.99 * 208 * 304
+    with pytest.raises(ValueError, match="too small for NIQE"):
+        prior.metric(image[..., :100, :191])
 
 
 def test_gradient_agrees_with_finite_differences_along_itself():
