@@ -53,9 +53,10 @@ def markdown(report: dict, runs: Runs) -> str:
     lines = [
         f"Machine: {report['machine']}. {len(shared)} {kind} with synthetic degradations, crops of "
         f"{setting['width']} x {setting['height']} px, pocket backbone and prior, Eq. (20), lambda "
-        "0.01. Network calls: forward + vector-Jacobian products, counted. Each row is the best "
-        "iterate so far after so many iterations; in brackets, on how many pictures it is better "
-        "than the input.",
+        "0.01. Network calls: forward + vector-Jacobian products, counted; CPU: seconds a picture, "
+        "the measuring included. Each row is the best iterate so far after so many iterations: "
+        "medians of the change from the input, in brackets on how many pictures it is for the "
+        "better. The input's row has the medians themselves.",
         "",
         *table(chosen),
         "",
@@ -71,23 +72,38 @@ def markdown(report: dict, runs: Runs) -> str:
 
 def table(runs: Runs) -> list[str]:
     """A row for every variant and checkpoint."""
-    head = ["settings", "iterations", "calls", "q", *(name.upper() for name in SIGNS)]
+    head = ["settings", "iterations", "calls", "CPU", "q", *(name.upper() for name in SIGNS)]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
-    start = {name: points[0] for name, points in runs[INPUT].items()}
+    start = starts(runs)
     for variant, pictures in runs.items():
         for index in range(len(next(iter(pictures.values())))):
             points = {name: at(found, index) for name, found in pictures.items()}
             if points_iteration(points) == 0 and variant != INPUT:
                 continue
             cells = [variant, f"{points_iteration(points)}", f"{calls(points):.0f}"]
-            quality = [p["quality"] for p in points.values() if "quality" in p]
-            cells.append(f"{statistics.median(quality):.3f}" if quality else "")
-            for measure, sign in SIGNS.items():
-                wins = sum(sign * (p[measure] - start[n][measure]) > 0 for n, p in points.items())
-                count = "" if variant == INPUT else f" ({wins})"
-                cells.append(f"{median(points, measure):.4g}{count}")
+            if variant == INPUT:
+                cells += ["", "", *(f"{median(points, measure):.4g}" for measure in SIGNS)]
+            else:
+                cells += [
+                    f"{median(points, 'cpu_seconds'):.1f}",
+                    f"{median(points, 'quality'):.3f}",
+                ]
+            for measure, sign in SIGNS.items() if variant != INPUT else ():
+                found = changes(points, start, measure)
+                wins = sum(sign * change > 0 for change in found)
+                cells.append(f"{statistics.median(found):+.4f} ({wins})")
             lines.append("| " + " | ".join(cells) + " |")
     return lines
+
+
+def starts(runs: Runs) -> dict[str, dict]:
+    """The inputs' measures by picture."""
+    return {name: points[0] for name, points in runs[INPUT].items()}
+
+
+def changes(points: dict[str, dict], start: dict[str, dict], measure: str) -> list[float]:
+    """Differences of a measure from another set of points, picture by picture."""
+    return [point[measure] - start[name][measure] for name, point in points.items()]
 
 
 def at(points: list[dict], index: int) -> dict:
@@ -111,39 +127,52 @@ def median(points: dict[str, dict], measure: str) -> float:
 
 
 def verdicts(runs: Runs) -> list[str]:
-    """The goal, for `fast` against each reference: a tenth of the calls, no median worse."""
+    """The goal, for `fast` against each reference: a tenth of the calls, no median worse.
+
+    Against each checkpoint of the reference, since its last is not its best.
+    """
     lines = []
-    ends = {v: {n: points[-1] for n, points in pictures.items()} for v, pictures in runs.items()}
-    for reference in runs:
-        if "fast" not in runs or not reference.startswith(("paper", "algorithm 1")):
+    if "fast" not in runs:
+        return lines
+    fast = {name: points[-1] for name, points in runs["fast"].items()}
+    for reference, pictures in runs.items():
+        if not reference.startswith(("paper", "algorithm 1")):
             continue
-        ratio = calls(ends[reference]) / calls(ends["fast"])
-        behind = [
-            m
-            for m in GOALS
-            if SIGNS[m] * (median(ends["fast"], m) - median(ends[reference], m)) < 0
-        ]
-        met = ratio >= FEWER and not behind
-        lines += [
-            f"`fast` against `{reference}`: {ratio:.1f} times fewer calls, median worse in "
-            f"{', '.join(m.upper() for m in behind) or 'none of ' + ', '.join(GOALS).upper()}: "
-            f"goal {'met' if met else 'missed'}."
-        ]
+        for index in range(len(next(iter(pictures.values())))):
+            points = {name: at(found, index) for name, found in pictures.items()}
+            ratio = calls(points) / calls(fast)
+            if ratio < FEWER:
+                continue
+            gains = {m: SIGNS[m] * (median(fast, m) - median(points, m)) for m in GOALS}
+            paired = {m: SIGNS[m] * statistics.median(changes(fast, points, m)) for m in GOALS}
+            met = min(gains.values()) >= 0
+            lines += [
+                f"- `fast` against `{reference}` after {points_iteration(points)} iterations: "
+                f"{ratio:.1f} times fewer calls; median worse in {_named_below_zero(gains)}, "
+                f"median difference for the worse in {_named_below_zero(paired)}: goal "
+                f"{'met' if met else 'missed'}."
+            ]
     return lines
 
 
+def _named_below_zero(gains: dict[str, float]) -> str:
+    return ", ".join(m.upper() for m, gain in gains.items() if gain < 0) or "none of the four"
+
+
 def plot(runs: Runs, shared: list[str]) -> Image.Image:
-    """Medians against network calls, a panel for each measure and one for the legend."""
+    """Median changes against network calls, a panel for each measure and one for the legend."""
     measures = [*SIGNS]
     sheet = Image.new("RGB", (2 * PANEL[0], 3 * PANEL[1]), PAPER)
     draw = ImageDraw.Draw(sheet)
-    curves = {v: _medians(pictures) for v, pictures in runs.items() if v != INPUT}
-    start = _medians(runs[INPUT])[0]
+    start = starts(runs)
+    curves = {v: _medians(pictures, start) for v, pictures in runs.items() if v != INPUT}
     for index, measure in enumerate(measures):
         corner = (index % 2 * PANEL[0], index // 2 * PANEL[1])
-        _panel(draw, corner, measure, curves, start[measure])
+        _panel(draw, corner, measure, curves)
     left, top = PANEL[0] + MARGIN[0], 2 * PANEL[1] + MARGIN[1]
-    draw.text((left, top - 18), f"medians over {len(shared)} pictures", INK, _font())
+    draw.text(
+        (left, top - 18), f"median change from the input, {len(shared)} pictures", INK, _font()
+    )
     for index, (variant, colour) in enumerate(zip(curves, _colours(curves), strict=True)):
         y = top + 18 + 22 * index
         draw.line((left, y, left + 30, y), colour, 3)
@@ -151,17 +180,18 @@ def plot(runs: Runs, shared: list[str]) -> Image.Image:
     return sheet
 
 
-def _medians(pictures: dict[str, list[dict]]) -> list[dict]:
+def _medians(pictures: dict[str, list[dict]], start: dict[str, dict]) -> list[dict]:
     found = []
     for index in range(len(next(iter(pictures.values())))):
         points = {name: at(run, index) for name, run in pictures.items()}
-        found.append({m: median(points, m) for m in SIGNS} | {"calls": calls(points)})
+        medians = {m: statistics.median(changes(points, start, m)) for m in SIGNS}
+        found.append(medians | {"calls": calls(points)})
     return found
 
 
-def _panel(draw: ImageDraw.ImageDraw, corner, measure: str, curves: dict, start: float) -> None:
+def _panel(draw: ImageDraw.ImageDraw, corner, measure: str, curves: dict) -> None:
     """One measure against the logarithm of the calls; the input is the level line."""
-    values = [p[measure] for curve in curves.values() for p in curve] + [start]
+    values = [p[measure] for curve in curves.values() for p in curve] + [0.0]
     most = max([p["calls"] for curve in curves.values() for p in curve] + [10])
     low, high = min(values), max(values)
     room = 0.06 * (high - low or 1)
@@ -181,8 +211,8 @@ def _panel(draw: ImageDraw.ImageDraw, corner, measure: str, curves: dict, start:
         draw.text((x - 4, bottom + 4), str(count), INK, _font())
     draw.text((right - 92, bottom + 20), "network calls", INK, _font())
     for value in (low + room, high - room):
-        draw.text((corner[0] + 6, place(0, value)[1] - 8), f"{value:.4g}", INK, _font())
-    level = place(0, start)[1]
+        draw.text((corner[0] + 6, place(0, value)[1] - 8), f"{value:+.3g}", INK, _font())
+    level = place(0, 0)[1]
     draw.line((left, level, right, level), INK)
     draw.text((right - 36, level + 2), "input", INK, _font())
     draw.rectangle((left, top, right, bottom), outline=(150, 150, 150))
