@@ -86,6 +86,8 @@ class MapSettings:
 PRESETS = {
     # Few steps and Adam. The rate was chosen on photographs held out of the pocket networks'
     # training: larger ones help badly damaged pictures no more, and harm good ones.
+    # L-BFGS comes as far on damaged pictures in a third to half of the calls (3 to 5 iterations),
+    # but changes clean ones more.
     "fast": MapSettings(
         InversionOptions(steps=4, mixing=0.93),
         iterations=10,
@@ -93,7 +95,8 @@ PRESETS = {
         learning_rate=0.01,
         momentum=0.5,
     ),
-    # Section IV-A as printed.
+    # Section IV-A as printed. SGD's rate depends on the model's scale: on the pocket backbone, whose
+    # gradients are some 1e-8 a value at 192 x 96 pixels, 2 moves next to nothing.
     "paper": MapSettings(),
     # Baselines: Eq. (1), Eq. (2), and latent optimisation without fidelity (Section IV-C).
     "pixel_ascent": MapSettings(

@@ -1,16 +1,18 @@
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 import torch
+from latent_map.iqa_priors import QualityPrior
 from latent_map.map_estimation import lbfgs
 from latent_map.map_estimation.lbfgs import TRIALS, Lbfgs, Trial, WolfeSearch
-from latent_map.map_estimation.result import Status
+from latent_map.map_estimation.result import NonFiniteError, Status
 from torch import Tensor
 
-from .test_solver import make_solver, settings
-from .toys import noise, picture
+from .test_solver import ALGORITHM, make_solver, prior_that_breaks, settings
+from .toys import PRIOR, ToyBackbone, noise, picture
 
 SOLVED = 1e-8
 EXACT_SEARCH = 1e-6  # c2: slopes this small end a search next to the minimum of its line
@@ -241,3 +243,36 @@ def test_the_solver_stops_where_no_direction_leads_down():
     assert result.status is Status.CONVERGED
     assert len(result.trace) < 60
     assert (result.x - target).abs().max() < SOLVED**0.5
+
+
+def test_every_evaluation_is_an_iteration_and_costs_one_gradient():
+    backbone = ToyBackbone()
+    chosen = settings(5, steps=4, optimizer="lbfgs", memory="store")
+    result = make_solver(chosen, backbone=backbone).run()
+    assert [row.iteration for row in result.trace] == list(range(6))
+    assert backbone.calls == 8 * (5 + 1)
+
+
+@pytest.mark.parametrize("at", [0, 2, 4])
+def test_running_out_of_memory_once_changes_nothing(at):
+    seen = []
+
+    def metric(image):
+        seen.append(1)
+        if len(seen) == at + 1:
+            raise torch.OutOfMemoryError("simulated: CUDA out of memory")
+        return PRIOR.metric(image)
+
+    chosen = settings(6, optimizer="lbfgs")
+    short = QualityPrior("short of memory", metric, PRIOR.logistic)
+    result, plain = make_solver(chosen, prior=short).run(), make_solver(chosen).run()
+    energies = [row.energy for row in result.trace]
+    assert energies == pytest.approx([row.energy for row in plain.trace], abs=ALGORITHM)
+
+
+def test_a_trial_that_is_not_finite_is_named_and_the_best_is_kept():
+    chosen = settings(6, optimizer="lbfgs")
+    with pytest.raises(NonFiniteError, match="quality is not finite at iteration 3") as caught:
+        make_solver(chosen, prior=prior_that_breaks(3)).run()
+    healthy = make_solver(replace(chosen, iterations=2)).run()
+    assert torch.equal(caught.value.result.x, healthy.x)
