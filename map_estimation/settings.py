@@ -95,8 +95,8 @@ PRESETS = {
         learning_rate=0.01,
         momentum=0.5,
     ),
-    # Section IV-A as printed. SGD's rate depends on the model's scale: on the pocket backbone, whose
-    # gradients are some 1e-8 a value at 192 x 96 pixels, 2 moves next to nothing.
+    # Section IV-A as printed. SGD's rate depends on the model's scale: the pocket backbone's
+    # gradients are some 1e-8 a value at 192 x 96 pixels, and 2 moves next to nothing.
     "paper": MapSettings(),
     # Baselines: Eq. (1), Eq. (2), and latent optimisation without fidelity (Section IV-C).
     "pixel_ascent": MapSettings(
