@@ -24,7 +24,7 @@ Both ends need more than one latent.
   x_0 = A_1 x_1 + B_1 f(x_1, t_1), by two fixed-point iterations from x_0. Any choice is exact; this
   one asks the network nothing at a level it was not trained for. On the pocket model (T = 4 to 10,
   gamma = 1) it leaves a third to six tenths of the r that a step by f(x_0, 1) leaves; one iteration
-  leaves more, and six gain nothing.
+  leaves more, and six little less.
 
 Steps that move nothing (the last one of "leading" spacing) are left out: with them g_i = 0.
 """

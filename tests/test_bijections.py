@@ -149,6 +149,26 @@ def test_only_x_is_optimised_and_the_memory_stays_with_it(coupling):
     assert (shown.x - result.picture).abs().max() < RESULT
 
 
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "lbfgs"])
+@every_two_step
+def test_every_optimizer_leaves_the_memory_alone_and_the_checks_content(
+    coupling, optimizer, caplog
+):
+    rate = {"sgd": 100.0, "adam": 0.02, "lbfgs": 0.01}[optimizer]
+    chosen = replace(
+        settings(coupling, iterations=3),
+        optimizer=optimizer,
+        learning_rate=rate,
+        check_gradient=True,
+        check_round_trip=True,
+    )
+    inverted = invert_picture(ToyBackbone(), picture(), chosen.inversion)
+    (result,) = enhance(picture(), ToyBackbone(), PRIOR, FIDELITY, replace(chosen, lam=0.1))
+    assert result.best_iteration > 0
+    assert torch.equal(result.variables[1], inverted.pair.y)
+    assert not caplog.records
+
+
 @pytest.mark.parametrize("memory", ["store", "recompute", "auto"])
 @every_two_step
 def test_the_gradient_is_the_slope_of_the_energy(coupling, memory):

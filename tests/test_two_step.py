@@ -459,6 +459,17 @@ def test_obelm_refuses_a_schedule_whose_first_step_dwarfs_its_last():
     assert TwoStep(ConvDenoiser(), Schedule(steps[1:], "flow"), "obelm").growth == pytest.approx(1)
 
 
+@every_rule
+def test_a_v_network_may_start_from_zero_signal(rule):
+    roots = ALPHAS.sqrt()
+    alphas = ((roots - roots[-1]) * roots[0] / (roots[0] - roots[-1])) ** 2
+    map_ = TwoStep(ConvDenoiser(channels=4), vp_schedule(alphas, 10, "v"), rule)
+    latents = map_.start(noise(0, 1, 4, 4, 4))
+    noises = map_.invert(latents)
+    assert distance(map_.reconstruct(noises), latents) < ROUND_TRIP * shrinkage(map_)
+    assert noises.x.std() < 2
+
+
 @pytest.mark.parametrize("spacing", ["trailing", "leading"])
 @pytest.mark.parametrize("steps", [1, 2, 4, 10, 20, 50, 1000])
 @every_prediction
