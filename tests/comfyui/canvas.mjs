@@ -40,6 +40,9 @@ async function openFrontend(page, url) {
   await page.waitForFunction(
     () => window.app?.graph && window.LiteGraph?.registered_node_types?.SaveImage,
   );
+  // It opens a workflow of its own by and by, which would take the place of ours.
+  const opened = page.waitForFunction(() => app.graph.nodes.length > 0, null, { timeout: 20_000 });
+  await opened.catch((error) => { if (error.name !== "TimeoutError") throw error; });
 }
 
 // The three functions below run in the page.
