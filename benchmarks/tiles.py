@@ -183,18 +183,21 @@ def centre(photo: Path) -> Tensor:
 def seam_figures(image: Tensor, untiled: Tensor, tiled: Tensor, tile: int) -> dict[str, float]:
     """Mean difference of the results near the tiles' edges and elsewhere.
 
+    Left out is the picture's own frame, where networks see padding and differ less whatever tiles.
+
     Returns: the difference; its jump from pixel to pixel, which is what an eye sees; and what
         enhancing changed: where it is larger, so is the difference, seams or not.
     """
     rows, columns = (near_an_edge(side, tile) for side in image.shape[-2:])
-    where = rows[:, None] | columns
+    where = (rows[:, None] | columns)[NEAR:-NEAR, NEAR:-NEAR]
     difference, change = tiled - untiled, (untiled - image).abs().mean((0, 1))
     size = difference.abs().mean((0, 1))
     jump = torch.zeros_like(size)
     jump[:, 1:] += difference.diff(dim=-1).abs().mean((0, 1))
     jump[1:] += difference.diff(dim=-2).abs().mean((0, 1))
     found = {}
-    for name, values in (("difference", size), ("jump", jump), ("change", change)):
+    for name, whole in (("difference", size), ("jump", jump), ("change", change)):
+        values = whole[NEAR:-NEAR, NEAR:-NEAR]
         found |= {f"{name}_borders": float(values[where].mean())}
         found |= {f"{name}_inside": float(values[~where].mean())}
     return found
@@ -256,7 +259,8 @@ def save(found: dict[str, Any], out: Path) -> None:
             "",
             f"Seams: {len(found['seams'])} photographs of {SEAM_SIDE} pixels in tiles of "
             f"{SEAM_TILE}, fast preset with {SEAM_ITERATIONS} iterations; a border is what is "
-            f"nearer than {NEAR} pixels to a tile's edge. `change` is what enhancing changed, "
+            f"nearer than {NEAR} pixels to a tile's edge, and the picture's own frame is left out. "
+            "`change` is what enhancing changed, "
             "untiled: where that is larger, so is the difference, seams or not.",
             "",
             *seam_summary(found["seams"]),
