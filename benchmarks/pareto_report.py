@@ -1,6 +1,7 @@
 """Table, verdict and plot of benchmarks.pareto."""
 
 import math
+import re
 import statistics
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 SIGNS = {"vif": 1, "vsi": 1, "gmsd": -1, "niqe": -1, "psnr": 1}
 GOALS = ("vif", "vsi", "gmsd", "niqe")
 FEWER = 10
+FEW = 3  # pictures whose medians are worth a plot
 INPUT = "input"
 PANEL, MARGIN = (560, 330), (76, 34, 16, 40)  # left, top, right, bottom
 INK, PAPER, GRID = (30, 30, 30), (255, 255, 255), (225, 225, 225)
@@ -30,43 +32,56 @@ Runs = dict[str, dict[str, list[dict]]]  # by variant and picture
 
 
 def write_report(report: dict, out: Path) -> None:
-    """OUT.md and OUT.png from the content of OUT.json."""
+    """OUT.md and OUT.png from the content of OUT.json.
+
+    Variants that have not been run on all pictures have tables and plots of their own.
+    """
     runs: Runs = {}
     for run in report["runs"]:
         runs.setdefault(run["variant"], {})[run["picture"]] = run["points"]
-    out.with_suffix(".md").write_text(markdown(report, runs))
-    plot(*common(runs)).save(out.with_suffix(".png"), optimize=True)
+    parts = groups(runs)
+    out.with_suffix(".md").write_text(markdown(report, parts))
+    for index, part in enumerate(parts):
+        last = re.sub(r"\W+", "_", list(part)[-1])
+        name = f"{out.name}_{last}.png" if index else f"{out.name}.png"
+        if len(part[INPUT]) < FEW:
+            continue
+        plot(part).save(out.with_name(name), optimize=True)
 
 
-def common(runs: Runs) -> tuple[Runs, list[str]]:
-    """The runs of the pictures that all variants have been run on, and their names."""
-    shared = sorted(set.intersection(*(set(pictures) for pictures in runs.values())))
-    chosen = {v: {name: pictures[name] for name in shared} for v, pictures in runs.items()}
-    return chosen, shared
+def groups(runs: Runs) -> list[Runs]:
+    """The variants run on all pictures, and each other one beside the input and `fast`."""
+    whole = set(runs[INPUT])
+    parts = [{v: pictures for v, pictures in runs.items() if set(pictures) == whole}]
+    for variant, pictures in runs.items():
+        if variant not in parts[0]:
+            beside = [v for v in (INPUT, "fast") if v in runs]
+            part = {v: {name: runs[v][name] for name in pictures} for v in beside}
+            parts.append(part | {variant: pictures})
+    return parts
 
 
-def markdown(report: dict, runs: Runs) -> str:
-    """Medians over the pictures common to all variants; then over all pictures where some lack."""
+def markdown(report: dict, parts: list[Runs]) -> str:
+    """A table and the verdicts for each group."""
     setting = report["setting"]
     kind = "held-out training photographs" if setting["held_out"] else "test photographs"
-    chosen, shared = common(runs)
+    count, size = len(parts[0][INPUT]), f"{setting['width']} x {setting['height']} px"
     lines = [
-        f"Machine: {report['machine']}. {len(shared)} {kind} with synthetic degradations, crops of "
-        f"{setting['width']} x {setting['height']} px, pocket backbone and prior, Eq. (20), lambda "
-        "0.01. Network calls: forward + vector-Jacobian products, counted; CPU: seconds a picture, "
-        "the measuring included. Each row is the best iterate so far after so many iterations: "
-        "medians of the change from the input, in brackets on how many pictures it is for the "
-        "better. The input's row has the medians themselves.",
-        "",
-        *table(chosen),
-        "",
-        *verdicts(chosen),
+        f"Machine: {report['machine']}. {count} {kind} with synthetic degradations, crops of "
+        f"{size}, pocket backbone and prior, Eq. (20), lambda 0.01. Calls: forward + "
+        "vector-Jacobian products of the network, counted. CPU: seconds a picture, the measuring "
+        "included. Each row is the best iterate so far after so many iterations: medians of the "
+        "change from the input, in brackets on how many pictures it is for the better. The "
+        "input's row has the medians themselves.",
     ]
-    most = max(map(len, runs.values()))
-    if most > len(shared):
-        full = {v: pictures for v, pictures in runs.items() if len(pictures) == most}
-        lines += ["", f"The variants run on all {most} pictures:", "", *table(full)]
-        lines += ["", *verdicts(full)]
+    for index, runs in enumerate(parts):
+        if index:
+            names = ", ".join(sorted(runs[INPUT]))
+            share = f"{len(runs[INPUT])} of the {count} pictures"
+            lines += ["", f"`{list(runs)[-1]}` was run on {share} ({names}):"]
+        lines += ["", *table(runs)]
+        if found := verdicts(runs):
+            lines += ["", *found]
     return "\n".join(lines) + "\n"
 
 
@@ -127,39 +142,43 @@ def median(points: dict[str, dict], measure: str) -> float:
 
 
 def verdicts(runs: Runs) -> list[str]:
-    """The goal, for `fast` against each reference: a tenth of the calls, no median worse.
+    """`fast` against each checkpoint of a reference, whose last is not its best.
 
-    Against each checkpoint of the reference, since its last is not its best.
+    The goal is a tenth of the calls at no worse median. The input is a reference, too.
     """
-    lines = []
     if "fast" not in runs:
-        return lines
+        return []
+    head = ("against", "iterations", "calls / `fast`'s", "`fast`'s median is worse in")
+    head = (*head, "its median difference is for the worse in", "goal")
+    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     fast = {name: points[-1] for name, points in runs["fast"].items()}
     for reference, pictures in runs.items():
-        if not reference.startswith(("paper", "algorithm 1")):
+        if not reference.startswith((INPUT, "paper", "algorithm 1")):
             continue
         for index in range(len(next(iter(pictures.values())))):
             points = {name: at(found, index) for name, found in pictures.items()}
             ratio = calls(points) / calls(fast)
-            if ratio < FEWER:
-                continue
             gains = {m: SIGNS[m] * (median(fast, m) - median(points, m)) for m in GOALS}
             paired = {m: SIGNS[m] * statistics.median(changes(fast, points, m)) for m in GOALS}
-            met = min(gains.values()) >= 0
-            lines += [
-                f"- `fast` against `{reference}` after {points_iteration(points)} iterations: "
-                f"{ratio:.1f} times fewer calls; median worse in {_named_below_zero(gains)}, "
-                f"median difference for the worse in {_named_below_zero(paired)}: goal "
-                f"{'met' if met else 'missed'}."
-            ]
+            goal = "met" if min(gains.values()) >= 0 else "missed"
+            cells = (
+                f"`{reference}`",
+                f"{points_iteration(points)}",
+                f"{ratio:.1f}",
+                _named_below_zero(gains),
+                _named_below_zero(paired),
+                goal if ratio >= FEWER else "",
+            )
+            if ratio >= 1 or reference == INPUT:
+                lines.append("| " + " | ".join(cells) + " |")
     return lines
 
 
 def _named_below_zero(gains: dict[str, float]) -> str:
-    return ", ".join(m.upper() for m, gain in gains.items() if gain < 0) or "none of the four"
+    return ", ".join(m.upper() for m, gain in gains.items() if gain < 0) or "none"
 
 
-def plot(runs: Runs, shared: list[str]) -> Image.Image:
+def plot(runs: Runs) -> Image.Image:
     """Median changes against network calls, a panel for each measure and one for the legend."""
     measures = [*SIGNS]
     sheet = Image.new("RGB", (2 * PANEL[0], 3 * PANEL[1]), PAPER)
@@ -171,7 +190,7 @@ def plot(runs: Runs, shared: list[str]) -> Image.Image:
         _panel(draw, corner, measure, curves)
     left, top = PANEL[0] + MARGIN[0], 2 * PANEL[1] + MARGIN[1]
     draw.text(
-        (left, top - 18), f"median change from the input, {len(shared)} pictures", INK, _font()
+        (left, top - 18), f"median change from the input, {len(runs[INPUT])} pictures", INK, _font()
     )
     for index, (variant, colour) in enumerate(zip(curves, _colours(curves), strict=True)):
         y = top + 18 + 22 * index
@@ -190,8 +209,12 @@ def _medians(pictures: dict[str, list[dict]], start: dict[str, dict]) -> list[di
 
 
 def _panel(draw: ImageDraw.ImageDraw, corner, measure: str, curves: dict) -> None:
-    """One measure against the logarithm of the calls; the input is the level line."""
-    values = [p[measure] for curve in curves.values() for p in curve] + [0.0]
+    """One measure against the logarithm of the calls; the input is the level line.
+
+    What works without the network can be far off: it stands at the edge, with its value.
+    """
+    drawn = [p for curve in curves.values() for p in curve if curve[-1]["calls"]]
+    values = [p[measure] for p in drawn] + [0.0]
     most = max([p["calls"] for curve in curves.values() for p in curve] + [10])
     low, high = min(values), max(values)
     room = 0.06 * (high - low or 1)
@@ -201,7 +224,8 @@ def _panel(draw: ImageDraw.ImageDraw, corner, measure: str, curves: dict) -> Non
 
     def place(count: float, value: float) -> tuple[float, float]:
         share = math.log10(1 + count) / math.log10(1 + most)
-        return left + share * (right - left), bottom - (value - low) / (high - low) * (bottom - top)
+        height = (min(max(value, low), high) - low) / (high - low)
+        return left + share * (right - left), bottom - height * (bottom - top)
 
     better = "higher" if SIGNS[measure] > 0 else "lower"
     draw.text((left, top - 20), f"{measure.upper()} ({better} is better)", INK, _font())
@@ -218,8 +242,12 @@ def _panel(draw: ImageDraw.ImageDraw, corner, measure: str, curves: dict) -> Non
     draw.rectangle((left, top, right, bottom), outline=(150, 150, 150))
     for curve, colour in zip(curves.values(), _colours(curves), strict=True):
         points = [place(p["calls"], p[measure]) for p in curve]
-        if points[0][0] == points[-1][0]:  # no network: the whole curve would be one line
+        if not curve[-1]["calls"]:
             points = points[-1:]
+            end = curve[-1][measure]
+            if not low <= end <= high:
+                inside = 2 if end > high else -18
+                draw.text((left + 8, points[0][1] + inside), f"{end:+.3g}", colour, _font())
         draw.line(points, colour, 2)
         for x, y in points:
             draw.ellipse((x - 3, y - 3, x + 3, y + 3), colour)
