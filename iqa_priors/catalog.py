@@ -42,7 +42,7 @@ def _arniqa(data: str, regressor: str, scale: tuple[float, float]) -> PriorRow:
     )
 
 
-PRIORS: dict[str, PriorRow] = {
+_ROWS: dict[str, PriorRow] = {
     "pocket": PriorRow(
         _pocket,
         "small network inside the pack, made to be climbed",
@@ -97,3 +97,13 @@ PRIORS: dict[str, PriorRow] = {
     "arniqa-spaq": _arniqa("SPAQ", "regressor_spaq.pth", (1, 100)),
     **PYIQA_PRIORS,
 }
+# Of 576 x 384 pixels, by benchmarks/priors.py, with random weights. Priors on crops, or that shrink
+# the picture, keep a few hundred MB whatever its size.
+_MEMORY = {
+    **{"pocket": 350, "niqe": 270, "cnniqa": 430, "paq2piq": 470, "unique": 690, "dbcnn": 2190},
+    **dict.fromkeys(("arniqa", "arniqa-kadid", "arniqa-spaq"), 2160),
+    **dict.fromkeys(("clipiqa", "clipiqa+", "qualiclip", "qualiclip+"), 2220),
+    **dict.fromkeys(("musiq", "musiq-ava", "musiq-paq2piq", "musiq-spaq"), 2190),
+    **dict.fromkeys(("topiq_nr", "topiq_nr-spaq"), 3100),
+}
+PRIORS = {name: row._replace(memory_mb_per_mpixel=_MEMORY.get(name)) for name, row in _ROWS.items()}

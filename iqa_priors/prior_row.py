@@ -31,6 +31,8 @@ class PriorRow(NamedTuple):
         min_side: smallest side in pixels.
         no_gradient: why it can only score; empty for a prior.
         constants: reads (xi3, xi4) from the pack's own weights.
+        memory_mb_per_mpixel: what its gradient keeps of a megapixel, in float32 (niqe: float64),
+            as measured; None where that was not.
     """
 
     load: Load
@@ -45,6 +47,7 @@ class PriorRow(NamedTuple):
     min_side: int = 1
     no_gradient: str = ""
     constants: Callable[[], tuple[float, float]] | None = None
+    memory_mb_per_mpixel: int | None = None
 
     @property
     def differentiable(self) -> bool:

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from latent_map.downloads import WeightFile, find_files
+from latent_map.edict.memory import graph_bytes
 from latent_map.iqa_priors import (
     PRIORS,
     CombinedPrior,
@@ -169,6 +170,14 @@ def test_every_row_says_what_a_user_must_know():
         assert ("lower" in row.range) == row.lower_better, name
         assert row.constants or (math.isfinite(row.xi3) and row.xi4 > 0), name
         assert all(file.url.startswith("https://") or not file.url for file in row.files), name
+
+
+@pytest.mark.parametrize("name", ["pocket", "niqe"])
+def test_the_memory_that_is_told_is_what_a_gradient_keeps(name):
+    height, width = 192, 288
+    prior, image = load_prior(name), picture(3, height, width)
+    kept = graph_bytes(prior.metric, image) / height / width  # MB a megapixel
+    assert kept == pytest.approx(PRIORS[name].memory_mb_per_mpixel, rel=0.1)
 
 
 @pytest.fixture
