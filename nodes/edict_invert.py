@@ -14,7 +14,7 @@ from .session import (
     outside_inference_mode,
     work_of_inversion,
 )
-from .shared_inputs import ADVANCED, tile
+from .shared_inputs import advanced, tile
 from .sockets import CATEGORY, Backbone, EdictLatents
 
 
@@ -75,18 +75,7 @@ class EdictInvert(io.ComfyNode):
                     "other step, as EDICT's own code does.",
                 ),
                 tile(),
-                io.Combo.Input(
-                    "bijection",
-                    options=list(get_args(Coupling)),
-                    default="edict",
-                    optional=True,
-                    tooltip="The exact way between picture and noise. edict is the paper's: two "
-                    "coupled latents, two network calls a step. bdia and obelm remember the step "
-                    "before instead: one call a step and one picture to score, so about half the "
-                    "time; mixing and order are not for them. The optimizer uses what is chosen "
-                    "here.",
-                    extra_dict=ADVANCED,
-                ),
+                advanced(_bijection()),
             ],
             outputs=[
                 EdictLatents.Output(
@@ -127,3 +116,16 @@ class EdictInvert(io.ComfyNode):
         latents = list(progress.pictures(made))
         progress.finish()
         return io.NodeOutput(latents)
+
+
+def _bijection() -> io.Combo.Input:
+    return io.Combo.Input(
+        "bijection",
+        options=list(get_args(Coupling)),
+        default="edict",
+        optional=True,
+        tooltip="The exact way between picture and noise. edict is the paper's: two coupled "
+        "latents, two network calls a step. bdia and obelm remember the step before instead: one "
+        "call a step and one picture to score, so about half the time; mixing and order are not "
+        "for them. The optimizer uses what is chosen here.",
+    )

@@ -148,7 +148,7 @@ def work_of(backbone: Backbone, settings: MapSettings, inverted: bool = False) -
     return replace(work, before=ways, iterations=settings.iterations, start=start)
 
 
-def _never(*_: Any) -> Tensor:
+def _never(latent: Tensor, label: float) -> Tensor:  # noqa: ARG001 - a Denoiser
     raise RuntimeError("a map made for counting its calls was called")
 
 

@@ -1,16 +1,21 @@
 """Inputs that several nodes have."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 from comfy_api.latest import io
 
-# Older cores take it only this way; it folds the widget away until the user asks for more.
-ADVANCED = {"advanced": True}
+Widget = TypeVar("Widget", bound=io.Input)
+
+
+def advanced(widget: Widget) -> Widget:
+    """The widget, marked as one that frontends may fold away; older cores take it only so."""
+    widget.extra_dict = {**(widget.extra_dict or {}), "advanced": True}
+    return widget
 
 
 def tile() -> io.Int.Input:
     """Side of the networks' tiles; 0 leaves it to the memory that is free."""
-    return io.Int.Input(
+    widget = io.Int.Input(
         "tile",
         default=0,
         min=0,
@@ -22,20 +27,20 @@ def tile() -> io.Int.Input:
         "more time: with the small test networks, tiles of 256 took a 2048 px picture from 3.5 to "
         "0.5 GB and 1.3 times as long. A picture no larger is worked on as a whole. Below 256 "
         "Stable Diffusion sees too little.",
-        extra_dict=ADVANCED,
     )
+    return advanced(widget)
 
 
 def check_gradient() -> io.Boolean.Input:
     """Whether the first gradient is compared with a finite difference."""
-    return io.Boolean.Input(
+    widget = io.Boolean.Input(
         "check_gradient",
         default=True,
         optional=True,
         tooltip="Compare the first gradient with a finite difference, at the price of one or two "
         "reconstructions, and warn in the log if some patch of the model spoils it.",
-        extra_dict=ADVANCED,
     )
+    return advanced(widget)
 
 
 def guidance(**more: Any) -> io.Float.Input:

@@ -23,18 +23,27 @@ ALLOWED = {
 }
 
 
+class SimulatedInput:
+    """A fake of comfy_api's io.Input: what was asked for, and what was set afterwards."""
+
+    def __init__(self, optional: bool, entry: list):
+        self.optional, self._entry, self.extra_dict = optional, entry, {}
+
+    @property
+    def entry(self) -> list:
+        name, kind, options = self._entry
+        return [name, kind, options | self.extra_dict]
+
+
 def simulated_socket(kind: str) -> SimpleNamespace:
     """A fake of comfy_api's io.<Type>: what was asked for, nothing checked but the keywords."""
 
-    def new_input(name, optional=False, tooltip=None, extra_dict=None, **options):
+    def new_input(name, optional=False, tooltip=None, **options):
         unknown = set(options) - ALLOWED.get(kind, set())
-        assert not unknown, f"{name}: the real {kind} takes no {unknown}"
+        assert not unknown, f"{name}: the oldest core's {kind} takes no {unknown}"
         if kind == "STRING":
             options = {"multiline": False, **options}  # the real one's default
-        options |= extra_dict or {}
-        return SimpleNamespace(
-            optional=optional, entry=[name, kind, {"tooltip": tooltip, **options}]
-        )
+        return SimulatedInput(optional, [name, kind, {"tooltip": tooltip, **options}])
 
     def new_output(id=None, display_name=None, tooltip=None):
         return SimpleNamespace(id=id, kind=kind, name=display_name or id, tooltip=tooltip)

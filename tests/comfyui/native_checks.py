@@ -153,11 +153,11 @@ def check_nodes(kind="sd15", control=""):
         **options,
     )
 
-    def through_codec():
-        binding = bound.bind(picture(2))
-        return binding.codec.decode(binding.codec.encode(picture(2))).clamp(0, 1).movedim(1, -1)
+    def through_codec(item):
+        codec = bound.bind(item).codec
+        return codec.decode(codec.encode(item)).clamp(0, 1).movedim(1, -1)
 
-    wanted = in_node(through_codec)
+    wanted = in_node(lambda: torch.cat([through_codec(item) for item in picture(2).split(1)]))
     return {
         "round_trip": float((back - wanted).abs().max()),
         "moved": float((optimised - back).abs().max()),
