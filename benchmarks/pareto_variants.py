@@ -58,4 +58,15 @@ VARIANTS |= {
 VARIANTS["adam 0.01 momentum 0.9, T=4"] = variant("adam", 0.01, momentum=0.9)
 VARIANTS["adam 0.01, T=4, rms"] = VARIANTS["adam 0.01, T=4"]._replace(reduction="rms")
 # What the final table and plots show.
-TEST = ("input", "fast", "pixel_ascent", "pixel_map", "paper")
+TEST = (
+    "input",
+    "fast",
+    "lbfgs 0.01, T=4",
+    "lbfgs 0.03, T=4",
+    "obelm, adam 0.01, T=4",
+    "bdia, adam 0.01, T=4",
+    "pixel_ascent",
+    "pixel_map",
+    "paper",
+    "algorithm 1, rate 30000",
+)
