@@ -9,6 +9,9 @@ validation pictures are printed for every epoch; epoch 0 is before any training.
 are cut from photographs that no training picture was cut from: the held-out ones of PHOTOS, or
 those in the folder --validation.
 
+Random weights may rank pictures by luck, either way round. So of --draws CLIPs the one is trained
+that ranks the validation pictures most nearly by chance.
+
 What it reaches is in docs/ms_liqe.md.
 """
 
@@ -30,8 +33,8 @@ from latent_map.iqa_priors.clip_model import (
 )
 from latent_map.iqa_priors.clip_tokens import tokenise
 from latent_map.iqa_priors.liqe import QUALITY_PROMPTS
-from latent_map.iqa_priors.ms_liqe_training import LOG, save_ms_liqe
-from latent_map.iqa_priors.opinion_data import read_rgb
+from latent_map.iqa_priors.ms_liqe_training import LOG, save_ms_liqe, validate
+from latent_map.iqa_priors.opinion_data import Dataset, read_opinions, read_rgb
 from PIL import Image
 
 from training.degradations import DEGRADATIONS, Pixels, RandomState
@@ -87,6 +90,26 @@ def some_crops(out: Path, kinds: list[str]) -> torch.Tensor:
     return torch.cat([read_rgb(f)[..., edge : edge + CROP, edge : edge + CROP] for f in files])
 
 
+def random_clip(out: Path, kinds: list[str]) -> Clip:
+    """A small CLIP with random weights that tells texts and the training pictures apart."""
+    text = TextShape(TEXT_WIDTH, 1, WIDTH)
+    clip = Clip(ClipShape(VisionShape(WIDTH, LAYERS, WIDTH, PATCH, CROP), text))
+    pictures = some_crops(out, kinds)
+    return initialise(clip, TEMPERATURE, texts=tokenise(QUALITY_PROMPTS), pictures=pictures)
+
+
+def validation_pictures(out: Path, kinds: list[str]) -> tuple[Dataset, ...]:
+    """The pictures to validate on, without any to train on."""
+    lists = [read_opinions(out / f"{kind}_validation.txt", out / kind) for kind in kinds]
+    return tuple(Dataset(k, (), part, BATCH) for k, part in zip(kinds, lists, strict=True))
+
+
+def luck(clip: Clip, datasets: tuple[Dataset, ...]) -> float:
+    """How far from chance an untrained CLIP ranks the pictures of any kind, from 0 to 1."""
+    found = validate(clip, tokenise(QUALITY_PROMPTS), datasets)
+    return max(abs(found[f"srcc {dataset.name}"]) for dataset in datasets)
+
+
 def validation_photographs(photos: Path, others: Path | None) -> list[np.ndarray]:
     """The held-out photographs, or all pictures of another folder."""
     if others is None:
@@ -106,11 +129,9 @@ def prepare(options: argparse.Namespace) -> Path:
         for part, (photographs, count) in sources.items():
             write_dataset(out, kind, part, photographs, count, options.seed)
     torch.manual_seed(options.seed)
-    text = TextShape(TEXT_WIDTH, 1, WIDTH)
-    clip = Clip(ClipShape(VisionShape(WIDTH, LAYERS, WIDTH, PATCH, CROP), text))
-    pictures = some_crops(out, options.kinds)
-    initialise(clip, TEMPERATURE, texts=tokenise(QUALITY_PROMPTS), pictures=pictures)
-    save_ms_liqe(out / "clip.safetensors", clip, {})
+    clips = [random_clip(out, options.kinds) for _ in range(options.draws)]
+    to_rank = validation_pictures(out, options.kinds)
+    save_ms_liqe(out / "clip.safetensors", min(clips, key=lambda clip: luck(clip, to_rank)), {})
     datasets = [
         {"name": kind, "images": kind, "batch": BATCH}
         | {part: f"{kind}_{part}.txt" for part in sources}
@@ -137,6 +158,7 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--rate", type=float, default=RATE)
     parser.add_argument("--clip", type=float, default=0.0, help="largest norm of the gradient")
+    parser.add_argument("--draws", type=int, default=8, help="random weights to choose from")
     parser.add_argument("--seed", type=int, default=0, help="of pictures, weights and order")
     options = parser.parse_args()
     failure = latent_map(["train-ms-liqe", str(prepare(options))])
