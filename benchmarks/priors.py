@@ -11,7 +11,6 @@ the pictures of its ResultsCalibra folder.
 import argparse
 import csv
 import json
-import resource
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,10 +18,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from latent_map.iqa_priors import PRIORS, Scorer, load_prior
+from latent_map.iqa_priors.arniqa import FEATURES, arniqa, build_encoder
 from latent_map.iqa_priors.pocket import build_network
 from latent_map.iqa_priors.pyiqa_networks import NETWORKS, random_network, scorer_of
 from torch import Tensor
 
+from .meters import now, peak_mib, reset_peak
 from .pairs import machine
 
 SEED = 0
@@ -33,8 +34,11 @@ SIZES = {"niqe": (192, 288), "maniqa": (224, 224)}
 CROPPED = (224, 232)  # two crops of 224, or of 299 after shrinking
 WHOLE = (160, 176)
 SMALL = (16, 40)
+DOUBLE = {"niqe"}  # computes in float64 whatever it is given
+MIRRORED = {"niqe"}  # covers the picture by mirroring its borders, not by crops
 FIXED = {"topiq_nr-flive"}  # brings every picture to one size first
 MARKS = ("<!-- table -->", "<!-- end of table -->")
+MEMORY_MARKS = ("<!-- memory -->", "<!-- end of memory -->")
 RESULTS = Path(__file__).with_name("results") / "priors.json"
 
 
@@ -52,10 +56,22 @@ def scorer(name: str, dtype: torch.dtype) -> tuple[Scorer, int]:
     if name in NETWORKS:
         network = random_network(name).to(dtype)
         return scorer_of(name, network), sum(p.numel() for p in network.parameters())
+    if name == "arniqa":
+        return random_arniqa(dtype)
     parameters = 0
     if name == "pocket":
         parameters = sum(p.numel() for p in build_network().parameters())
     return PRIORS[name].load("cpu", ()), parameters
+
+
+def random_arniqa(dtype: torch.dtype) -> tuple[Scorer, int]:
+    """ARNIQA with random weights."""
+    with torch.random.fork_rng():
+        torch.manual_seed(SEED)
+        encoder = build_encoder().to(dtype).eval().requires_grad_(False)
+        slope = torch.randn(2 * FEATURES, dtype=dtype)
+    parameters = sum(p.numel() for p in encoder.parameters())
+    return arniqa(encoder, slope, slope.new_zeros(()), (-1, 1)), parameters
 
 
 def gradient(metric: Callable[[Tensor], Tensor], image: Tensor) -> tuple[Tensor, Tensor]:
@@ -102,7 +118,7 @@ def measure(name: str) -> dict:
     dtype = torch.float32 if name in SINGLE else torch.float64
     found, parameters = scorer(name, dtype)
     metric = found.covering or found.official
-    cropped = found.covering is not None
+    cropped = found.covering is not None and name not in MIRRORED
     size = SIZES.get(name, CROPPED if cropped else WHOLE)
     image = picture(*size, dtype=dtype)
     start = time.perf_counter()
@@ -118,7 +134,7 @@ def measure(name: str) -> dict:
     }
     if not cropped:
         row["kb_per_pixel"] = round(kept_bytes(metric, image) / size[0] / size[1] / 1e3, 2)
-        row["kb_per_pixel"] /= 2 if dtype == torch.float64 else 1
+        row["kb_per_pixel"] /= 2 if dtype == torch.float64 and name not in DOUBLE else 1
     row |= repeatability(metric, image, score, slope)
     del metric, found
     return row | edges(name)
@@ -211,25 +227,50 @@ def golden(folder: Path, names: tuple[str, ...] = ("niqe", "entropy", "piqe")) -
     return lines
 
 
-def memory(name: str, side: int) -> str:
-    """Peak resident memory of score and gradient beyond that of the loaded network, in a line."""
+def memory(name: str, side: int) -> dict:
+    """Peak resident memory and processor time of a score, and of a score with its gradient."""
     found, _ = scorer(name, torch.float32)
-    image = picture(side, side, dtype=torch.float32)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    start = time.perf_counter()
-    _, slope = gradient(found.covering or found.official, image)
-    seconds = time.perf_counter() - start
-    extra = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-    return (
-        f"{name}, {side}x{side}, float32, score and gradient: {extra:.0f} MB above the loaded "
-        f"network, {seconds:.0f} s, {100 * unseen(slope):.1f} % of the pixels without gradient"
-    )
+    metric, image = found.covering or found.official, picture(side, side, dtype=torch.float32)
+    metric(picture(*CROPPED, dtype=torch.float32))  # what the first call alone takes
+    row: dict = {}
+    for what in ("score", "gradient"):
+        before, start = reset_peak("cpu"), now("cpu")
+        if what == "score":
+            with torch.no_grad():
+                metric(image)
+        else:
+            row["unseen"] = unseen(gradient(metric, image)[1])
+        row[f"{what}_s"] = round(now("cpu") - start, 1)
+        row[f"{what}_mib"] = round(peak_mib("cpu") - before)
+    return row
+
+
+def memory_table(rows: dict[str, dict]) -> list[str]:
+    """Markdown."""
+    head = "prior | picture | score, MB | s | score and gradient, MB | s | pixels without gradient"
+    lines = [f"| {head} |", "|" + "---|" * (head.count(" | ") + 1)]
+    for name, row in sorted(rows.items()):
+        prior, side = name.rsplit(" ", 1)
+        cells = (
+            *(prior, f"{side} x {side}", row["score_mib"], row["score_s"]),
+            *(row["gradient_mib"], row["gradient_s"], f"{100 * row['unseen']:.2f} %"),
+        )
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
+    return lines
+
+
+def replace_between(page: Path, marks: tuple[str, str], lines: list[str]) -> None:
+    """Put lines in the place of those between two marks of a page."""
+    text = page.read_text(encoding="utf-8")
+    before, after = text.split(marks[0])[0], text.split(marks[1])[1]
+    content = "\n".join((marks[0], *lines, marks[1]))
+    page.write_text(before + content + after, encoding="utf-8")
 
 
 def main() -> None:
     """Measure, print, and write the tables where asked."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    known = ["pocket", "niqe", *NETWORKS]
+    known = ["pocket", "niqe", "arniqa", *NETWORKS]
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"default all: {', '.join(known)}")
     parser.add_argument("--write", type=Path, help="page whose table is replaced")
     parser.add_argument("--kept", action="store_true", help="measure nothing, use what is kept")
@@ -238,24 +279,31 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=1024)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    if options.memory:
-        print(memory(options.memory, options.side))
-        return
     if options.golden:
         print("\n".join(golden(options.golden)))
         return
-    kept = json.loads(RESULTS.read_text())["rows"] if RESULTS.exists() else {}
-    rows = {name: kept[name] for name in known if name in kept}
-    for name in [] if options.kept else options.names or known:
-        kept[name] = measure(name)
-        rows = {name: kept[name] for name in known if name in kept}
-        RESULTS.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n")
-        print(table({name: kept[name]})[-1], flush=True)
+    if options.memory:
+        key = f"{options.memory} {options.side}"
+        row = memory(options.memory, options.side)
+        keep("memory", key, row)
+        print(memory_table({key: row})[-1])
+    for name in [] if options.kept or options.memory else options.names or known:
+        row = measure(name)
+        keep("rows", name, row)
+        print(table({name: row})[-1], flush=True)
     if options.write:
-        text = options.write.read_text(encoding="utf-8")
-        before, after = text.split(MARKS[0])[0], text.split(MARKS[1])[1]
-        lines = "\n".join(table(rows))
-        options.write.write_text(f"{before}{MARKS[0]}\n{lines}\n{MARKS[1]}{after}", "utf-8")
+        kept = json.loads(RESULTS.read_text())
+        rows = {name: kept["rows"][name] for name in known if name in kept["rows"]}
+        replace_between(options.write, MARKS, table(rows))
+        replace_between(options.write, MEMORY_MARKS, memory_table(kept["memory"]))
+
+
+def keep(part: str, key: str, row: dict) -> None:
+    """Put one row into the results, read anew because others may have written meanwhile."""
+    kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    kept = {"machine": machine(), "rows": {}, "memory": {}} | kept
+    kept[part][key] = row
+    RESULTS.write_text(json.dumps(kept | {"machine": machine()}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
