@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-LARGE = 1024 * 1024  # pixels: smaller pictures are faster together
+LARGE = 1024 * 1024  # pixels: below, two graphs at once are small
 
 
 def one_by_one(metric: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
