@@ -240,6 +240,7 @@ def _panel(draw: ImageDraw.ImageDraw, corner, measure: str, curves: dict) -> Non
     draw.line((left, level, right, level), INK)
     draw.text((right - 36, level + 2), "input", INK, _font())
     draw.rectangle((left, top, right, bottom), outline=(150, 150, 150))
+    aside = left + 8
     for curve, colour in zip(curves.values(), _colours(curves), strict=True):
         points = [place(p["calls"], p[measure]) for p in curve]
         if not curve[-1]["calls"]:
@@ -247,7 +248,8 @@ def _panel(draw: ImageDraw.ImageDraw, corner, measure: str, curves: dict) -> Non
             end = curve[-1][measure]
             if not low <= end <= high:
                 inside = 2 if end > high else -18
-                draw.text((left + 8, points[0][1] + inside), f"{end:+.3g}", colour, _font())
+                draw.text((aside, points[0][1] + inside), f"{end:+.3g}", colour, _font())
+                aside += 70
         draw.line(points, colour, 2)
         for x, y in points:
             draw.ellipse((x - 3, y - 3, x + 3, y + 3), colour)
