@@ -37,7 +37,7 @@ def _arniqa(data: str, regressor: str, scale: tuple[float, float]) -> PriorRow:
         "ARNIQA: CC-BY-NC-4.0",
         0.5,
         0.17,
-        files=(pyiqa_file("ARNIQA.pth", 110), pyiqa_file(regressor, 0.02)),
+        files=(pyiqa_file("ARNIQA.pth", 94), pyiqa_file(regressor, 0.02)),
         min_side=16,
     )
 
