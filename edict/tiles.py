@@ -221,10 +221,6 @@ class TiledDenoiser:
             self._parts[size] = self._cut(*size)
         return self._parts[size]
 
-    def through(self, wrap: Callable[[Any], Any]) -> "TiledDenoiser":
-        """The same tiles over another denoiser, `wrap` of this one's."""
-        return TiledDenoiser(wrap(self.denoiser), self.tiling, self.height)
-
     def _cut(self, height: int, width: int) -> list[Part]:
         cell = self.height // height
         chosen = self.tiling
