@@ -115,7 +115,7 @@ def _weighted_sums(x: Tensor, groups: int, place: Place) -> Tensor:
     if per_cell != int(per_cell):
         raise ValueError(
             f"a tile of {place.height}x{place.width} cells has {x[0, 0].numel()} samples inside "
-            "this autoencoder: it cannot be tiled; choose tile None, or a smaller picture"
+            "this autoencoder: it cannot be tiled; choose no tile (0 or auto), or a smaller picture"
         )
     rows, columns = place.weights(int(per_cell))
     precise = state_dtype(x.device)

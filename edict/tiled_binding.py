@@ -37,8 +37,8 @@ def tiled(binding: Binding, picture: Tensor, tile: int, multiple: int) -> Bindin
     if max(height, width) > tile:
         if not can_be_cut(denoiser):
             raise ValueError(
-                "this backbone cannot work on tiles: choose tile None, and a smaller picture if "
-                "memory runs out"
+                "this backbone cannot work on tiles: choose no tile (0 or auto), and a smaller "
+                "picture if memory runs out"
             )
         denoiser = TiledDenoiser(denoiser, chosen, height)  # pyright: ignore - it can be cut
     side = codec_tile(tile, multiple)

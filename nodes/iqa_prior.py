@@ -47,6 +47,8 @@ def _tooltip() -> str:
         facts = [row.summary, f"scores {row.range}", files or "no file needed", row.licence]
         facts += [] if row.calibrated else ["uncalibrated default"]
         facts += ["scoring only"] if row.no_gradient else []
+        if row.memory_mb_per_mpixel:
+            facts += [f"its gradient keeps {row.memory_mb_per_mpixel} MB per megapixel"]
         lines.append(f"{name}: " + "; ".join(facts))
     return "\n".join(lines)
 

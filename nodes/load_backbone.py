@@ -11,7 +11,7 @@ from comfy_api.latest import io
 
 from ..edict.backbones import load_backbone
 from .session import outside_inference_mode
-from .shared_inputs import control_strength, guidance
+from .shared_inputs import advanced, control_strength, guidance
 from .sockets import CATEGORY, Backbone
 
 NOTHING = "none"
@@ -99,13 +99,22 @@ def _options() -> list[Any]:
             tooltip="For SeeSR only: the SD 2.0 or 2.1 base checkpoint that gives it text encoder "
             "and autoencoder.",
         ),
+        advanced(
+            io.Boolean.Input(
+                "compile",
+                default=False,
+                optional=True,
+                tooltip="Run the networks through torch.compile: minutes at the first call of each "
+                "picture size, faster calls after that. Falls back with a warning where it fails.",
+            )
+        ),
     ]
 
 
 def _resolve(name: str, options: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """Name and options of `load_backbone` from the node's inputs."""
     if name == "pocket":
-        return name, {}
+        return name, {"compile": options.get("compile", False)}
     prefix = name.partition(": ")[0]
     base, controlnet = options.pop("base", NOTHING), options.pop("controlnet", NOTHING)
     chosen = {"tokenizer": _tokenizer(), **options}
