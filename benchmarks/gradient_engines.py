@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from latent_map.edict.schedule import scaled_linear_alphas, vp_schedule
 from latent_map.edict.tape import Memory, Tape
-from latent_map.edict.transform import Bijection, LatentPair, pull_back, reconstruct
+from latent_map.edict.transform import Bijection, LatentPair
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
@@ -57,8 +57,8 @@ def with_tape(memory: Memory | int) -> Engine:
 
     def run(bijection, noise, gradient):
         tape = Tape(bijection.calls, memory)
-        reconstruct(bijection, noise, tape)
-        return pull_back(bijection, tape, gradient)
+        bijection.reconstruct(noise, tape)
+        return bijection.pull_back(tape, gradient)
 
     return run
 

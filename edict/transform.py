@@ -103,16 +103,73 @@ class Bijection:
         return LatentPair(latent, latent)
 
     def reconstruct(self, pair: LatentPair, tape: Tape | None = None) -> LatentPair:
-        """See the function `reconstruct`."""
-        return reconstruct(self, pair, tape)
+        """Map noise to a picture's latents: the paper's h, Eqs. (8)-(11).
+
+        Args:
+            pair: noise latents (x_T, y_T), each (B, C, h, w), float64 for an exact inverse.
+            tape: records the network calls for `pull_back`.
+        Returns: (x_0, y_0), same shape and dtype.
+        Source: Zhang et al., arXiv 2403.06406, Eqs. (8)-(11); Wallace et al., arXiv 2211.12446.
+        """
+        p, call = self.mixing, caller(self.denoiser, tape)
+        for index, step, swapped in self._ordered():
+            first, second = (pair.y, pair.x) if swapped else pair
+            first = step.a * first + call(2 * index, step, second)
+            second = step.a * second + call(2 * index + 1, step, first)
+            x, y = (second, first) if swapped else (first, second)
+            x = p * x + (1 - p) * y
+            pair = LatentPair(x, p * y + (1 - p) * x)
+        return pair
 
     def invert(self, pair: LatentPair, tape: Tape | None = None) -> LatentPair:
-        """See the function `invert`."""
-        return invert(self, pair, tape)
+        """Map a picture's latents to noise: the paper's d, inverse of `reconstruct`.
+
+        Args:
+            pair: latents (x_0, y_0), each (B, C, h, w), float64 for an exact inverse. For a picture
+                both are its latent.
+            tape: records the network calls; they are those of the reconstruction of the result,
+                which therefore need not be computed again.
+        Returns: (x_T, y_T), same shape and dtype.
+        Source: Zhang et al., arXiv 2403.06406, Eqs. (12)-(15).
+        """
+        p, call = self.mixing, caller(self.denoiser, tape)
+        for index, step, swapped in reversed(list(self._ordered())):
+            y = (pair.y - (1 - p) * pair.x) / p
+            x = (pair.x - (1 - p) * y) / p
+            first, second = (y, x) if swapped else (x, y)
+            second = (second - call(2 * index + 1, step, first)) / step.a
+            first = (first - call(2 * index, step, second)) / step.a
+            pair = LatentPair(second, first) if swapped else LatentPair(first, second)
+        return pair
 
     def pull_back(self, tape: Tape, gradient: LatentPair) -> LatentPair:
-        """See the function `pull_back`."""
-        return pull_back(self, tape, gradient)
+        """Vector-Jacobian product of `reconstruct` at the recorded point.
+
+        Args:
+            tape: the recorded calls of this map; it is empty afterwards.
+            gradient: (dL/dx_0, dL/dy_0), each (B, C, h, w).
+        Returns: (dL/dx_T, dL/dy_T).
+        Source: the adjoint of Eqs. (8)-(11), step by step.
+        """
+        p = self.mixing
+        for index, step, swapped in reversed(list(self._ordered())):
+            gx = gradient.x + (1 - p) * gradient.y
+            gy = p * gradient.y + (1 - p) * gx
+            gx = p * gx
+            first, second = (gy, gx) if swapped else (gx, gy)
+            if step.b != 0:
+                first = first + tape.pull_back(2 * index + 1, self.denoiser, step, second)
+            second_in = step.a * second
+            if step.b != 0:
+                second_in = second_in + tape.pull_back(2 * index, self.denoiser, step, first)
+            first = step.a * first
+            gradient = LatentPair(second_in, first) if swapped else LatentPair(first, second_in)
+        return gradient
+
+    def _ordered(self) -> Iterator[tuple[int, Step, bool]]:
+        """(index, step, swapped) in the order of reconstruction; swapped: y is updated first."""
+        for index, step in enumerate(self.schedule.steps):
+            yield index, step, self.order == "alternate" and index % 2 == 1
 
 
 def check_mixing(mixing: float) -> None:
@@ -135,84 +192,6 @@ def state_dtype(device: torch.device) -> torch.dtype:
     Un-mixing amplifies rounding by up to (1/p)^(2T): half precision states do not survive it.
     """
     return torch.float32 if device.type == "mps" else torch.float64
-
-
-def _ordered(bijection: Bijection) -> Iterator[tuple[int, Step, bool]]:
-    """(index, step, swapped) in the order of reconstruction; swapped: y is updated first."""
-    for index, step in enumerate(bijection.schedule.steps):
-        yield index, step, bijection.order == "alternate" and index % 2 == 1
-
-
-def reconstruct(bijection: Bijection, pair: LatentPair, tape: Tape | None = None) -> LatentPair:
-    """Map noise to a picture's latents: the paper's h, Eqs. (8)-(11).
-
-    Args:
-        bijection: the map.
-        pair: noise latents (x_T, y_T), each (B, C, h, w), float64 for an exact inverse.
-        tape: records the network calls for `pull_back`.
-    Returns: (x_0, y_0), same shape and dtype.
-    Source: Zhang et al., arXiv 2403.06406, Eqs. (8)-(11); Wallace et al., arXiv 2211.12446.
-    """
-    p = bijection.mixing
-    call = caller(bijection.denoiser, tape)
-    for index, step, swapped in _ordered(bijection):
-        first, second = (pair.y, pair.x) if swapped else pair
-        first = step.a * first + call(2 * index, step, second)
-        second = step.a * second + call(2 * index + 1, step, first)
-        x, y = (second, first) if swapped else (first, second)
-        x = p * x + (1 - p) * y
-        pair = LatentPair(x, p * y + (1 - p) * x)
-    return pair
-
-
-def invert(bijection: Bijection, pair: LatentPair, tape: Tape | None = None) -> LatentPair:
-    """Map a picture's latents to noise: the paper's d, inverse of `reconstruct`, Eqs. (12)-(15).
-
-    Args:
-        bijection: the map.
-        pair: latents (x_0, y_0), each (B, C, h, w), float64 for an exact inverse. For a picture
-            both are its latent.
-        tape: records the network calls; they are those of the reconstruction of the result, which
-            therefore need not be computed again.
-    Returns: (x_T, y_T), same shape and dtype.
-    Source: Zhang et al., arXiv 2403.06406, Eqs. (12)-(15).
-    """
-    p = bijection.mixing
-    call = caller(bijection.denoiser, tape)
-    for index, step, swapped in reversed(list(_ordered(bijection))):
-        y = (pair.y - (1 - p) * pair.x) / p
-        x = (pair.x - (1 - p) * y) / p
-        first, second = (y, x) if swapped else (x, y)
-        second = (second - call(2 * index + 1, step, first)) / step.a
-        first = (first - call(2 * index, step, second)) / step.a
-        pair = LatentPair(second, first) if swapped else LatentPair(first, second)
-    return pair
-
-
-def pull_back(bijection: Bijection, tape: Tape, gradient: LatentPair) -> LatentPair:
-    """Vector-Jacobian product of `reconstruct` at the recorded point.
-
-    Args:
-        bijection: the map the tape was recorded with.
-        tape: the recorded calls; it is empty afterwards.
-        gradient: (dL/dx_0, dL/dy_0), each (B, C, h, w).
-    Returns: (dL/dx_T, dL/dy_T).
-    Source: the adjoint of Eqs. (8)-(11), step by step.
-    """
-    p = bijection.mixing
-    for index, step, swapped in reversed(list(_ordered(bijection))):
-        gx = gradient.x + (1 - p) * gradient.y
-        gy = p * gradient.y + (1 - p) * gx
-        gx = p * gx
-        first, second = (gy, gx) if swapped else (gx, gy)
-        if step.b != 0:
-            first = first + tape.pull_back(2 * index + 1, bijection.denoiser, step, second)
-        second_in = step.a * second
-        if step.b != 0:
-            second_in = second_in + tape.pull_back(2 * index, bijection.denoiser, step, first)
-        first = step.a * first
-        gradient = LatentPair(second_in, first) if swapped else LatentPair(first, second_in)
-    return gradient
 
 
 def caller(denoiser: Denoiser, tape: Tape | None) -> Call:

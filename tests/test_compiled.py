@@ -10,7 +10,7 @@ from latent_map.edict.backbones.compiled import CompiledBackbone
 from latent_map.edict.inversion import InversionOptions, bind, invert_picture, round_trip_error
 from latent_map.edict.protocols import Binding
 from latent_map.edict.tape import Tape
-from latent_map.edict.transform import LatentPair, pull_back, reconstruct
+from latent_map.edict.transform import LatentPair
 from torch import nn
 
 from .toys import LATENT_CHANNELS, FoldingCodec, ToyBackbone, noise, picture
@@ -83,8 +83,8 @@ def gradient(backbone, image, memory):
     bijection, _ = bind(backbone, image, OPTIONS)
     pair = LatentPair(*noise(3, 2, 1, LATENT_CHANNELS, 8, 8))
     tape = Tape(bijection.calls, memory)
-    reconstruct(bijection, pair, tape)
-    return torch.cat(pull_back(bijection, tape, LatentPair(*noise(4, 2, 1, LATENT_CHANNELS, 8, 8))))
+    bijection.reconstruct(pair, tape)
+    return torch.cat(bijection.pull_back(tape, LatentPair(*noise(4, 2, 1, LATENT_CHANNELS, 8, 8))))
 
 
 def test_the_round_trip_through_a_compiled_network_is_exact(traced):

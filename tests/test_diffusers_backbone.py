@@ -47,7 +47,7 @@ from latent_map.edict.inversion import (
 )
 from latent_map.edict.latents_file import load_latents, save_latents
 from latent_map.edict.tape import Tape
-from latent_map.edict.transform import LatentPair, pull_back, reconstruct
+from latent_map.edict.transform import LatentPair
 from latent_map.fidelity import load_fidelity
 from latent_map.map_estimation.enhance import enhance
 from latent_map.map_estimation.pictures import to_image
@@ -158,11 +158,11 @@ def test_a_finite_difference_agrees_with_the_gradient(models, name, strength, cf
     weight = torch.randn(pair.x.shape, generator=torch.Generator().manual_seed(5)).double()
 
     def energy(x):
-        return float((reconstruct(bijection, LatentPair(x, pair.y)).x * weight).sum())
+        return float((bijection.reconstruct(LatentPair(x, pair.y)).x * weight).sum())
 
     tape = Tape(bijection.calls, "recompute")
-    reconstruct(bijection, pair, tape)
-    gradient = pull_back(bijection, tape, LatentPair(weight, torch.zeros_like(weight))).x
+    bijection.reconstruct(pair, tape)
+    gradient = bijection.pull_back(tape, LatentPair(weight, torch.zeros_like(weight))).x
     direction = gradient / gradient.norm()
     step = 1e-3
     with torch.no_grad():

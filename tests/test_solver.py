@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 import torch
 from latent_map.edict.inversion import InversionOptions, bind
-from latent_map.edict.transform import LatentPair, invert, reconstruct
+from latent_map.edict.transform import LatentPair
 from latent_map.fidelity import load_fidelity
 from latent_map.iqa_priors import Logistic, QualityPrior
 from latent_map.map_estimation.enhance import enhance
@@ -78,12 +78,12 @@ def by_hand(chosen, image):
     backbone = ToyBackbone()
     bijection, codec = bind(backbone, image, chosen.inversion)
     latent = codec.encode(image)
-    noises = list(invert(bijection, LatentPair(latent, latent)))
+    noises = list(bijection.invert(LatentPair(latent, latent)))
     momenta = [torch.zeros_like(v) for v in noises]
     iterates, energies = [], []
     for _ in range(chosen.iterations + 1):
         noises = [v.detach().requires_grad_(True) for v in noises]
-        pictures = [codec.decode(z) for z in reconstruct(bijection, LatentPair(*noises))]
+        pictures = [codec.decode(z) for z in bijection.reconstruct(LatentPair(*noises))]
         losses = [FIDELITY(z, image.double()) - chosen.lam * PRIOR(z) for z in pictures]
         energy = (losses[0] + losses[1]).sum() / 2
         gradients = torch.autograd.grad(energy, noises)
@@ -148,7 +148,7 @@ def test_the_result_is_the_picture_of_the_best_noise():
     chosen = settings()
     solver = make_solver(chosen)
     result = solver.run()
-    pair = reconstruct(solver.space.bijection, LatentPair(*result.variables))
+    pair = solver.space.bijection.reconstruct(LatentPair(*result.variables))
     for ours, latent in zip((result.x, result.y), pair, strict=True):
         shown = solver.space.codec.decode(latent).clamp(0, 1)
         assert (ours - shown).abs().max() < CODEC
@@ -343,7 +343,7 @@ def test_the_first_gradient_costs_no_reconstruction():
     assert backbone.calls == n
     first = space.synthesise(variables, with_gradient=True)
     assert backbone.calls == n
-    computed = torch.cat(reconstruct(space.bijection, LatentPair(*variables)))
+    computed = torch.cat(space.bijection.reconstruct(LatentPair(*variables)))
     assert (first - computed).abs().max() < RECONSTRUCTION
     space.pull_back(torch.ones_like(first))
     assert backbone.calls == 2 * n  # the reconstruction of the line above

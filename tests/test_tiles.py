@@ -11,7 +11,7 @@ from latent_map.edict.backbones import load_backbone
 from latent_map.edict.schedule import scaled_linear_alphas, vp_schedule
 from latent_map.edict.tape import Tape
 from latent_map.edict.tiles import TiledDenoiser, Tiling, cover, spans, tiling
-from latent_map.edict.transform import Bijection, LatentPair, invert, pull_back, reconstruct
+from latent_map.edict.transform import Bijection, LatentPair
 
 from .toys import ConvDenoiser, noise, picture
 
@@ -171,10 +171,10 @@ def bijection(denoiser, steps=5):
 def test_the_round_trip_stays_exact_on_tiles(dtype, bound):
     denoiser, _ = tiled_conv(24, 17, dtype)
     latent = noise(3, 1, 3, 24, 17)
-    pair = invert(bijection(denoiser), LatentPair(latent, latent))
-    back = reconstruct(bijection(denoiser), pair)
+    pair = bijection(denoiser).invert(LatentPair(latent, latent))
+    back = bijection(denoiser).reconstruct(pair)
     assert max(relative(z, latent) for z in back) < bound
-    untiled = invert(bijection(denoiser.denoiser), LatentPair(latent, latent))
+    untiled = bijection(denoiser.denoiser).invert(LatentPair(latent, latent))
     assert relative(pair.x, untiled.x) > NETWORK  # it is another map
 
 
@@ -184,11 +184,11 @@ def test_the_tapes_gradient_on_tiles_is_autograds(memory):
     pair = LatentPair(noise(3, 1, 3, 24, 17), noise(4, 1, 3, 24, 17))
     map_ = bijection(denoiser, 3)
     tape = Tape(map_.calls, memory)
-    image = reconstruct(map_, pair, tape)
-    ours = pull_back(map_, tape, LatentPair(image.x.cos(), image.y))
+    image = map_.reconstruct(pair, tape)
+    ours = map_.pull_back(tape, LatentPair(image.x.cos(), image.y))
     leaves = LatentPair(*(z.clone().requires_grad_(True) for z in pair))
     plain = bijection(lambda latent, label: by_hand(denoiser, latent, label), 3)
-    out = reconstruct(plain, leaves)
+    out = plain.reconstruct(leaves)
     wanted = torch.autograd.grad(out.x.sin().sum() + out.y.square().sum() / 2, leaves)
     assert max(relative(a, b) for a, b in zip(ours, wanted, strict=True)) < EXACT
 
@@ -199,8 +199,8 @@ def test_no_tile_is_computed_more_often_than_the_memory_mode_says(memory, again)
     latent = noise(3, 1, 3, 24, 17)
     map_ = bijection(denoiser, 2)
     tape = Tape(map_.calls, memory)
-    pair = invert(map_, LatentPair(latent, latent), tape)
-    pull_back(map_, tape, pair)
+    pair = map_.invert(LatentPair(latent, latent), tape)
+    map_.pull_back(tape, pair)
     parts = denoiser.parts(latent)
     assert len(parts) == 6
     assert [part.denoiser.calls for part in parts] == [map_.calls * (1 + again)] * 6
@@ -211,8 +211,8 @@ def test_a_tapes_kept_activations_are_counted_in_tiles():
     latent = noise(3, 1, 3, 24, 17)
     map_ = bijection(denoiser, 2)
     tape = Tape(map_.calls, 5)
-    pair = invert(map_, LatentPair(latent, latent), tape)
-    pull_back(map_, tape, pair)
+    pair = map_.invert(LatentPair(latent, latent), tape)
+    map_.pull_back(tape, pair)
     calls = sum(part.denoiser.calls for part in denoiser.parts(latent))
     assert calls == 2 * 6 * map_.calls - 5
 
@@ -238,7 +238,7 @@ def test_the_pocket_denoiser_on_tiles_round_trips(pocket):
     latent = torch.zeros(1, 48, 24, 16, dtype=torch.float64)
     map_ = Bijection(denoiser, pocket.schedule(4, "trailing"), 0.93)
     assert len(denoiser.parts(latent)) == 8
-    back = reconstruct(map_, invert(map_, LatentPair(latent, latent)))
+    back = map_.reconstruct(map_.invert(LatentPair(latent, latent)))
     assert max(float(z.norm()) for z in back) / math.sqrt(latent.numel()) < NETWORK
 
 

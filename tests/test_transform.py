@@ -11,10 +11,7 @@ from latent_map.edict.transform import (
     Bijection,
     LatentPair,
     differentiable_reconstruct,
-    invert,
     paper_mixing,
-    pull_back,
-    reconstruct,
     state_dtype,
 )
 
@@ -73,18 +70,18 @@ def problems(draw):
 @given(problems())
 def test_invert_undoes_reconstruct(problem):
     bijection, pair, rounding = problem
-    image = reconstruct(bijection, pair)
+    image = bijection.reconstruct(pair)
     assert image.x.shape == pair.x.shape
-    assert distance(invert(bijection, image), pair) < rounding * size(pair, image)
+    assert distance(bijection.invert(image), pair) < rounding * size(pair, image)
 
 
 @proofs
 @given(problems())
 def test_reconstruct_undoes_invert(problem):
     bijection, image, rounding = problem
-    pair = invert(bijection, image)
+    pair = bijection.invert(image)
     assert pair.x.shape == image.x.shape
-    assert distance(reconstruct(bijection, pair), image) < rounding * size(pair, image)
+    assert distance(bijection.reconstruct(pair), image) < rounding * size(pair, image)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -93,14 +90,14 @@ def test_a_float64_state_round_trips_through_a_low_precision_network(dtype, orde
     bijection = toy(20, paper_mixing(20), order, dtype=dtype)
     latent = noise(0, 1, 4, 8, 8)
     image = LatentPair(latent, latent)
-    pair = invert(bijection, image)
+    pair = bijection.invert(image)
     assert pair.x.dtype == state_dtype(latent.device) == torch.float64
-    assert distance(reconstruct(bijection, pair), image) < LOW_PRECISION_ROUND_TRIP * size(pair)
+    assert distance(bijection.reconstruct(pair), image) < LOW_PRECISION_ROUND_TRIP * size(pair)
 
 
 def test_the_network_runs_in_its_own_precision():
     pair = noise_pair()
-    gap = distance(reconstruct(toy(dtype=torch.bfloat16), pair), reconstruct(toy(), pair))
+    gap = distance(toy(dtype=torch.bfloat16).reconstruct(pair), toy().reconstruct(pair))
     assert gap > FINITE_PRECISION_GAP
 
 
@@ -108,7 +105,7 @@ def test_a_silent_network_scales_an_equal_pair_by_the_product_of_a():
     silent = Bijection(lambda latent, label: 0 * latent, vp_schedule(ALPHAS, 7, "eps"), 0.8)
     latent = noise(0, 2, 3, 4)
     scaled = latent / float(ALPHAS[-1]) ** 0.5
-    ours = reconstruct(silent, LatentPair(latent, latent))
+    ours = silent.reconstruct(LatentPair(latent, latent))
     assert distance(ours, (scaled, scaled)) < CLOSED_FORM * size((scaled,))
 
 
@@ -133,27 +130,27 @@ def test_a_linear_network_is_a_product_of_matrices(order):
     bijection = Bijection(lambda latent, label: latent @ weight.T, schedule, p, order)
     x, y = noise(6, n), noise(7, n)
     wanted = (total @ torch.cat((x, y))).split(n)
-    assert distance(reconstruct(bijection, LatentPair(x, y)), wanted) < CLOSED_FORM
+    assert distance(bijection.reconstruct(LatentPair(x, y)), wanted) < CLOSED_FORM
     back = torch.linalg.solve(total, torch.cat((x, y))).split(n)
-    assert distance(invert(bijection, LatentPair(x, y)), back) < CLOSED_FORM * size(back)
+    assert distance(bijection.invert(LatentPair(x, y)), back) < CLOSED_FORM * size(back)
 
 
 def test_one_step_worked_by_hand():
     bijection = Bijection(lambda latent, label: latent, Schedule((Step(2.0, 3.0, 7),)), 0.75)
     one, two = torch.tensor([1.0]), torch.tensor([2.0])
     # u = 2 * 1 + 3 * 2 = 8, v = 2 * 2 + 3 * 8 = 28, x' = 6 + 7 = 13, y' = 21 + 3.25
-    image = reconstruct(bijection, LatentPair(one, two))
+    image = bijection.reconstruct(LatentPair(one, two))
     assert (float(image.x), float(image.y)) == (13.0, 24.25)
-    assert distance(invert(bijection, image), (one, two)) == 0
+    assert distance(bijection.invert(image), (one, two)) == 0
 
 
 @pytest.mark.parametrize("order", ["fixed", "alternate"])
 def test_a_batch_is_its_single_items(order):
     bijection, pair = toy(order=order), noise_pair(3, 3, 4, 5, 6)
-    for transform in (reconstruct, invert):
-        together = transform(bijection, pair)
+    for transform in (bijection.reconstruct, bijection.invert):
+        together = transform(pair)
         singles = [
-            transform(bijection, LatentPair(x, y))
+            transform(LatentPair(x, y))
             for x, y in zip(pair.x.split(1), pair.y.split(1), strict=True)
         ]
         apart = [torch.cat(parts) for parts in zip(*singles, strict=True)]
@@ -163,8 +160,8 @@ def test_a_batch_is_its_single_items(order):
 def gradients_of(bijection, pair, memory):
     """By pull_back, of the loss sum(x cos) + sum(y^2) / 2."""
     tape = Tape(bijection.calls, memory)
-    image = reconstruct(bijection, pair, tape)
-    return pull_back(bijection, tape, LatentPair(torch.cos(image.x), image.y))
+    image = bijection.reconstruct(pair, tape)
+    return bijection.pull_back(tape, LatentPair(torch.cos(image.x), image.y))
 
 
 @proofs
@@ -172,7 +169,7 @@ def gradients_of(bijection, pair, memory):
 def test_pull_back_equals_autograd_through_the_plain_loop(problem, memory):
     bijection, pair, _ = problem
     leaves = LatentPair(*(tensor.clone().requires_grad_(True) for tensor in pair))
-    image = reconstruct(bijection, leaves)
+    image = bijection.reconstruct(leaves)
     wanted = torch.autograd.grad(image.x.sin().sum() + image.y.square().sum() / 2, leaves)
     ours = gradients_of(bijection, pair, memory)
     assert distance(ours, wanted) < SAME_GRADIENT * size(wanted)
@@ -188,8 +185,8 @@ def test_all_memory_modes_give_the_same_gradient(order):
 def test_the_inversions_tape_gives_the_reconstructions_gradient():
     bijection, image = toy(), noise_pair()
     tape = Tape(bijection.calls, "store")
-    pair = invert(bijection, image, tape)
-    ours = pull_back(bijection, tape, LatentPair(torch.cos(image.x), image.y))
+    pair = bijection.invert(image, tape)
+    ours = bijection.pull_back(tape, LatentPair(torch.cos(image.x), image.y))
     wanted = gradients_of(bijection, pair, "recompute")
     assert distance(ours, wanted) < SAME_GRADIENT * size(wanted)
 
@@ -235,21 +232,21 @@ def test_network_calls_are_the_promised_ones():
     for memory, extra in (("store", 0), ("recompute", n), (3, n - 3)):
         tape = Tape(n, memory)
         denoiser.calls = 0
-        invert(bijection, image, tape)
+        bijection.invert(image, tape)
         assert denoiser.calls == n
-        pull_back(bijection, tape, image)
+        bijection.pull_back(tape, image)
         assert denoiser.calls == n + extra
     denoiser.calls = 0
-    reconstruct(bijection, image)
+    bijection.reconstruct(image)
     assert denoiser.calls == n
 
 
 def test_leadings_idle_step_calls_no_network_and_still_mixes():
     bijection, image = toy(1, spacing="leading", p=0.75), noise_pair()
-    mixed = reconstruct(bijection, image)
+    mixed = bijection.reconstruct(image)
     x = 0.75 * image.x + 0.25 * image.y
     assert distance(mixed, (x, 0.75 * image.y + 0.25 * x)) < CLOSED_FORM
-    assert distance(invert(bijection, mixed), image) < CLOSED_FORM
+    assert distance(bijection.invert(mixed), image) < CLOSED_FORM
     gradients_of(bijection, image, "auto")
     assert bijection.calls == bijection.denoiser.calls == 0
 

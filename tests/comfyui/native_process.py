@@ -36,7 +36,7 @@ from latent_map.edict.inversion import (  # noqa: E402
     round_trip_error,
 )
 from latent_map.edict.tape import Tape  # noqa: E402
-from latent_map.edict.transform import LatentPair, pull_back, reconstruct  # noqa: E402
+from latent_map.edict.transform import LatentPair  # noqa: E402
 from latent_map.nodes import (  # noqa: E402
     backbone_from_model,
     native_session,
@@ -98,12 +98,12 @@ def energy_of(latents, pair):
 
 def energy_and_gradient(latents, memory="recompute"):
     tape = Tape(latents.bijection.calls, memory)
-    pair = reconstruct(latents.bijection, latents.pair, tape)
+    pair = latents.bijection.reconstruct(latents.pair, tape)
     leaves = LatentPair(*(z.detach().requires_grad_(True) for z in pair))
     with torch.enable_grad():
         energy = energy_of(latents, leaves)
     gradient = LatentPair(*torch.autograd.grad(energy, leaves))
-    return float(energy), pull_back(latents.bijection, tape, gradient)
+    return float(energy), latents.bijection.pull_back(tape, gradient)
 
 
 def difference(latents, direction, size):
@@ -113,7 +113,7 @@ def difference(latents, direction, size):
         moved = LatentPair(
             *(z + sign * size * d for z, d in zip(latents.pair, direction, strict=True))
         )
-        values.append(float(energy_of(latents, reconstruct(latents.bijection, moved))))
+        values.append(float(energy_of(latents, latents.bijection.reconstruct(moved))))
     return (values[0] - values[1]) / (2 * size)
 
 
