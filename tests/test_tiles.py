@@ -71,7 +71,7 @@ def by_hand(denoiser, latent, label):
 
 
 def relative(ours, wanted):
-    return float((ours - wanted).detach().norm() / wanted.norm())
+    return float(((ours - wanted).norm() / wanted.norm()).detach())
 
 
 @proofs
