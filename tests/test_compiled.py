@@ -146,6 +146,28 @@ def test_running_out_of_memory_is_no_reason_to_go_on_without(caplog):
         invert_picture(backbone, picture(), OPTIONS)
 
 
+def test_a_comparison_that_ran_out_of_memory_is_made_again():
+    def slightly_off(graph, _):
+        return lambda *inputs: [output + 1e-5 for output in graph(*inputs)]
+
+    plain = Backbone()
+    backbone, room = CompiledBackbone(plain, slightly_off), iter([False])
+
+    def forward(x, time):
+        if not torch.is_grad_enabled() and not next(room, True):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return Network.forward(plain.network, x, time)
+
+    plain.network.forward = forward
+    denoiser, codec = backbone.bind(picture())
+    latent = codec.encode(picture())
+    with pytest.raises(torch.OutOfMemoryError):
+        denoiser(latent, 500.0)
+    compiled = denoiser(latent, 500.0)
+    with torch.no_grad():
+        assert not torch.equal(compiled, plain.bind(picture()).denoiser(latent, 500.0))
+
+
 def test_a_compiled_backbone_has_another_name_and_a_recipe_of_its_own():
     backbone = load_backbone("pocket", compile=True)
     assert backbone.name != load_backbone("pocket").name

@@ -42,7 +42,7 @@ class CompiledBackbone:
         self.name = f"{inner.name}, compiled"
         self.multiple: int = inner.multiple
         self.recipe = {**getattr(inner, "recipe", {"name": inner.name}), "compile": True}
-        self._tried: dict[tuple, bool] = {}
+        self._tried: set[tuple] = set()
 
     def schedule(self, steps: int, spacing: Spacing = "trailing") -> Schedule:
         """The inner backbone's."""
@@ -58,13 +58,13 @@ class CompiledBackbone:
         size = (tuple(latent.shape), latent.dtype)
         if size in self._tried or not any(network.compiled for network in self.networks_compiled):
             return
-        self._tried[size] = True
         try:
             problem = self._problem(denoiser, latent, label)
         except Exception as error:
             if is_out_of_memory(error):
                 raise
-            problem = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
+            problem = f"{type(error).__name__}: {error}".strip().partition("\n")[0]
+        self._tried.add(size)
         if problem:
             log.warning("torch.compile does not work here (%s): going on without it", problem)
             self._switch(on=False, for_good=True)
@@ -74,9 +74,11 @@ class CompiledBackbone:
         first, again = (with_graph(denoiser, latent, label) for _ in range(2))
         vector_jacobian(*first, first[1].detach())
         self._switch(on=False)
-        with torch.no_grad():
-            plain = denoiser(latent, label)
-        self._switch(on=True)
+        try:
+            with torch.no_grad():
+                plain = denoiser(latent, label)
+        finally:
+            self._switch(on=True)
         if not torch.equal(first[1], again[1]):
             return "two calls differ in bits"
         precision = getattr(self.networks_compiled[0], "dtype", plain.dtype)
