@@ -19,7 +19,7 @@ from latent_map.fidelity import FIDELITIES, load_fidelity
 from latent_map.fidelity.dists import Dists
 from latent_map.fidelity.lpips import Lpips
 from latent_map.fidelity.networks import ALEXNET_LAYERS, VGG16_LAYERS
-from latent_map.map_estimation.pictures import read_picture
+from latent_map.files.pictures import read_picture
 from torch import Tensor
 
 SIDE, COST_SIDE = 64, 128

@@ -3,9 +3,9 @@
 from typing import Any
 
 import torch
-from latent_map.edict.backbones.diffusers_backbone import DiffusersBackbone, DiffusersOptions
-from latent_map.edict.backbones.diffusers_denoiser import Networks
-from latent_map.edict.backbones.diffusers_text import Conditioning
+from latent_map.edict.backbones.stable_diffusion.backbone import DiffusersBackbone, DiffusersOptions
+from latent_map.edict.backbones.stable_diffusion.denoiser import Networks
+from latent_map.edict.backbones.stable_diffusion.text import Conditioning
 from latent_map.edict.schedule import scaled_linear_alphas
 from torch import nn
 

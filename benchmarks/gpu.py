@@ -25,7 +25,7 @@ from typing import Any
 
 import torch
 from latent_map.edict.backbones.compiled import CompiledBackbone
-from latent_map.edict.backbones.diffusers_backbone import DiffusersBackbone
+from latent_map.edict.backbones.stable_diffusion.backbone import DiffusersBackbone
 from latent_map.edict.inversion import InversionOptions, invert_picture, round_trip_error
 from latent_map.fidelity import load_fidelity
 from latent_map.iqa_priors import load_prior

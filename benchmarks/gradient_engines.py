@@ -9,9 +9,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
+from latent_map.edict.bijections.edict import Bijection, LatentPair
 from latent_map.edict.schedule import scaled_linear_alphas, vp_schedule
 from latent_map.edict.tape import Memory, Tape
-from latent_map.edict.transform import Bijection, LatentPair
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 

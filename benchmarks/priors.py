@@ -20,7 +20,7 @@ import torch
 from latent_map.iqa_priors import PRIORS, Scorer, load_prior
 from latent_map.iqa_priors.arniqa import FEATURES, arniqa, build_encoder
 from latent_map.iqa_priors.pocket import build_network
-from latent_map.iqa_priors.pyiqa_networks import NETWORKS, random_network, scorer_of
+from latent_map.iqa_priors.pyiqa.networks import NETWORKS, random_network, scorer_of
 from torch import Tensor
 
 from .meters import now, peak_mib, reset_peak

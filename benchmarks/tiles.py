@@ -26,13 +26,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from latent_map.edict import frozen_norms
 from latent_map.edict.backbones import load_backbone
-from latent_map.edict.backbones.diffusers_denoiser import VaeCodec
+from latent_map.edict.backbones.stable_diffusion.denoiser import VaeCodec
 from latent_map.edict.inversion import InversionOptions
 from latent_map.edict.protocols import Binding
 from latent_map.edict.schedule import scaled_linear_alphas, vp_schedule
-from latent_map.edict.tiles import spans, tiling
+from latent_map.edict.tiling import frozen_norms
+from latent_map.edict.tiling.tiles import spans, tiling
 from latent_map.fidelity import load_fidelity
 from latent_map.iqa_priors import load_prior
 from latent_map.map_estimation.enhance import enhance

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import torch
 
+from ..files.pictures import find_pictures, read_picture
+from ..files.state_file import check_writable
 from ..iqa_priors import PRIORS, load_prior
 from ..iqa_priors.calibration import (
     Calibration,
@@ -15,8 +17,6 @@ from ..iqa_priors.calibration import (
     save_calibration,
 )
 from ..map_estimation.enhance import check_prior
-from ..map_estimation.pictures import find_pictures, read_picture
-from ..state_file import check_writable
 from .failures import EXPECTED, tell
 from .plan import check_device, check_distinct
 

@@ -27,10 +27,7 @@ from ..edict.inversion import (
 from ..edict.latents_file import load_latents, save_latents
 from ..edict.protocols import Backbone
 from ..fidelity import Fidelity, load_fidelity
-from ..iqa_priors import CombinedPrior, Prior, load_prior
-from ..map_estimation.enhance import check_prior
-from ..map_estimation.enhance import enhance as enhance_picture
-from ..map_estimation.pictures import (
+from ..files.pictures import (
     Picture,
     check_output,
     find_pictures,
@@ -38,11 +35,14 @@ from ..map_estimation.pictures import (
     write_image,
     write_picture,
 )
+from ..files.state_file import check_writable, write_atomically
+from ..iqa_priors import CombinedPrior, Prior, load_prior
+from ..map_estimation.enhance import check_prior
+from ..map_estimation.enhance import enhance as enhance_picture
 from ..map_estimation.report import before_after_sheet, describe_run, summarise
 from ..map_estimation.restraints import Restraints
 from ..map_estimation.result import Cancel, MapResult, MapStep, NonFiniteError
 from ..map_estimation.settings import MapSettings, preset
-from ..state_file import check_writable, write_atomically
 from .failures import EXPECTED, FAILED, INTERRUPTED, exit_code, explain, tell
 from .plan import bijection_options, check_device, check_distinct, choose_backbone, plan
 from .restraints import read_restraints

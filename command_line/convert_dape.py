@@ -2,7 +2,7 @@
 
 import argparse
 
-from ..edict.backbones.dape import convert
+from ..edict.backbones.seesr.dape import convert
 
 
 def convert_dape(options: argparse.Namespace) -> int:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
-from ..downloads import fetch
+from ..files.downloads import fetch
 
 
 class RemoteFile(NamedTuple):

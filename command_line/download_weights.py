@@ -3,8 +3,8 @@
 import argparse
 from collections.abc import Mapping, Sequence
 
-from ..downloads import WeightFile, fetch_files
 from ..fidelity import FIDELITIES
+from ..files.downloads import WeightFile, fetch_files
 from ..iqa_priors import PRIORS
 
 

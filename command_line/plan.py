@@ -8,11 +8,11 @@ from typing import Any
 import torch
 
 from ..edict.inversion import check_picture
+from ..files.pictures import check_output, find_pictures, read_picture
+from ..files.state_file import check_writable, load_state
 from ..iqa_priors import Prior
 from ..map_estimation.enhance import STATE_KIND, check_prior
-from ..map_estimation.pictures import check_output, find_pictures, read_picture
 from ..map_estimation.report import sheet_size
-from ..state_file import check_writable, load_state
 from .failures import EXPECTED, tell
 
 # A saved run is a dozen float64 pairs as large as the picture.

@@ -12,14 +12,8 @@ from tqdm import tqdm
 
 from ..fidelity import load_fidelity
 from ..fidelity.recovery import Recovery, recover_reference, starting_picture
-from ..map_estimation.pictures import (
-    Picture,
-    check_output,
-    read_picture,
-    write_image,
-    write_picture,
-)
-from ..state_file import check_writable, write_atomically
+from ..files.pictures import Picture, check_output, read_picture, write_image, write_picture
+from ..files.state_file import check_writable, write_atomically
 from .plan import check_device, check_distinct
 
 PLOT, MARGIN = (640, 320), 60

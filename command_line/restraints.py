@@ -5,7 +5,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ..map_estimation.pictures import read_picture
+from ..files.pictures import read_picture
 from ..map_estimation.restraints import Restraints
 
 

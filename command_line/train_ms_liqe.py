@@ -5,9 +5,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..iqa_priors.ms_liqe_training import OPTION_NAMES, MsLiqeOptions
-from ..iqa_priors.ms_liqe_training import train_ms_liqe as train
-from ..iqa_priors.opinion_data import Dataset, read_opinions
+from ..iqa_priors.training.ms_liqe import OPTION_NAMES, MsLiqeOptions
+from ..iqa_priors.training.ms_liqe import train_ms_liqe as train
+from ..iqa_priors.training.opinion_data import Dataset, read_opinions
 from .plan import check_device
 
 KEYS = {"clip", "out", "training", "datasets"}

@@ -9,12 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .memory import is_out_of_memory, return_cached_memory
-from .protocols import Backbone, Codec, Denoiser
-from .schedule import TRAIN_STEPS, Schedule, Spacing, kept_steps
-from .tape import Tape
-from .tiled_binding import smaller_tile, tile_that_fits, tiled
-from .transform import (
+from .bijections.edict import (
     Bijection,
     LatentPair,
     Order,
@@ -23,7 +18,12 @@ from .transform import (
     paper_mixing,
     state_dtype,
 )
-from .two_step import TwoStep, check_gamma
+from .bijections.two_step import TwoStep, check_gamma
+from .memory import is_out_of_memory, return_cached_memory
+from .protocols import Backbone, Codec, Denoiser
+from .schedule import TRAIN_STEPS, Schedule, Spacing, kept_steps
+from .tape import Tape
+from .tiling.binding import smaller_tile, tile_that_fits, tiled
 
 Coupling = Literal["edict", "bdia", "obelm"]
 log = logging.getLogger(__name__)

@@ -4,11 +4,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..state_file import load_state, save_state
+from ..files.state_file import load_state, save_state
 from .backbones import BACKBONES, load_backbone
+from .bijections.edict import LatentPair
 from .inversion import EdictLatents, InversionOptions, bind
 from .protocols import Backbone
-from .transform import LatentPair
 
 KIND = "EDICT latents"
 

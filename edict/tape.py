@@ -14,7 +14,7 @@ from torch import Tensor
 from .memory import free_memory, graph_bytes
 from .protocols import Denoiser
 from .schedule import Step
-from .tiles import parts_of, vector_jacobian, with_graph
+from .tiling.tiles import parts_of, vector_jacobian, with_graph
 
 Memory = Literal["store", "recompute", "auto"]
 # Share of the free memory "auto" takes: the decoder and the prior need theirs, and so do others.

@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from ..downloads import WeightFile
+from ..files.downloads import WeightFile
 from .cw_ssim import cw_ssim_distance
 from .deviation import gmsd_distance, mcsd_distance
 from .fsim import fsim_distance

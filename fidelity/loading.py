@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..downloads import fetch_files, find_files
+from ..files.downloads import fetch_files, find_files
 from .catalog import FIDELITIES, REFUSED, Device, Fidelity, FidelityRow
 
 MISSING = " (file missing)"

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..weights import find_tensors
+from ..files.weights import find_tensors
 
 Pool = Callable[[Tensor], Tensor]
 

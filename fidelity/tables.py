@@ -5,7 +5,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ..weights import read_tensors
+from ..files.weights import read_tensors
 
 TABLES_FILE = Path(__file__).parent / "tables.safetensors"
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..weights import find_tensors
+from ..files.weights import find_tensors
 from .planes import check_pair, safe_root
 
 # Stable Diffusion 1 and 2, and all that keep their VAE.

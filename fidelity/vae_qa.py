@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..weights import load_module, read_tensors
+from ..files.weights import load_module, read_tensors
 from .planes import check_pair
 from .vae_features import VaeEncoder, load_vae_encoder
 
@@ -135,7 +135,7 @@ def save_head(path: Path, head: VaeQaHead, channels: Sequence[int], facts: dict)
     """
     from safetensors.torch import save
 
-    from ..state_file import write_atomically
+    from ..files.state_file import write_atomically
 
     about = {"kind": KIND, "channels": list(channels), "options": asdict(head.options), **facts}
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in head.state_dict().items()}

@@ -6,14 +6,7 @@ import torch
 from torch import Tensor
 
 from .fsim import scharr_magnitude, weighted_mean
-from .planes import (
-    check_pair,
-    log_similarity,
-    mix_channels,
-    safe_root,
-    shrink_to_256,
-    similarity,
-)
+from .planes import check_pair, log_similarity, mix_channels, safe_root, shrink_to_256, similarity
 
 LMN = ((0.06, 0.63, 0.27), (0.30, 0.04, -0.35), (0.34, -0.60, 0.17))
 C_SALIENCY, C_GRADIENT, C_CHROMA = 1.27, 386.0, 130.0  # grey levels 0 to 255

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..weights import fill_module, find_tensors
+from ..files.weights import fill_module, find_tensors
 from .prior import Scorer
-from .pyiqa_networks import guarded
+from .pyiqa.networks import guarded
 from .torchscript_tensors import is_program, program_tensors
 
 FEATURES = 2048  # of each of the two sizes the picture is looked at

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from .clip_catalog import CLIP_PRIORS, VIT_L
+from .clip.catalog import CLIP_PRIORS, VIT_L
 from .prior import Scorer
 from .prior_row import Device, PriorRow, lazy_load, pyiqa_file
-from .pyiqa_catalog import PYIQA_PRIORS
+from .pyiqa.catalog import PYIQA_PRIORS
 
 _QUALICLIP = pyiqa_file("QualiCLIP.pth")
 
@@ -64,7 +64,7 @@ _ROWS: dict[str, PriorRow] = {
     ),
     **CLIP_PRIORS,
     "qualiclip": PriorRow(
-        lazy_load("qualiclip", "load_qualiclip"),
+        lazy_load("clip.qualiclip", "load_qualiclip"),
         "CLIP RN50 taught by degradations without opinions; any size, no crops",
         "0..1",
         "QualiCLIP: see its authors; CLIP: MIT",
@@ -74,7 +74,7 @@ _ROWS: dict[str, PriorRow] = {
         min_side=32,
     ),
     "qualiclip+": PriorRow(
-        lazy_load("qualiclip", "load_qualiclip", learned=True),
+        lazy_load("clip.qualiclip", "load_qualiclip", learned=True),
         "the same with learned words (KonIQ-10k)",
         "0..1",
         "QualiCLIP: see its authors; CLIP: MIT",
@@ -84,7 +84,7 @@ _ROWS: dict[str, PriorRow] = {
         min_side=32,
     ),
     "laion_aes": PriorRow(
-        lazy_load("laion_aes", "load_laion_aes"),
+        lazy_load("clip.laion_aes", "load_laion_aes"),
         "aesthetics: a linear map of CLIP ViT-L/14, of the picture shrunk to 224",
         "1..10",
         "predictor: Apache-2.0; CLIP: MIT",

@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from ..downloads import WeightFile, find_file, find_files, standard_folders
-from ..downloads import missing_message as message_of
+from ..files.downloads import WeightFile, find_file, find_files, standard_folders
+from ..files.downloads import missing_message as message_of
 from .catalog import PRIORS
 from .logistic import Logistic
 from .prior import QualityPrior
 from .prior_row import Device, PriorRow
-from .pyiqa_catalog import REFUSED
+from .pyiqa.catalog import REFUSED
 
 Crops = Literal["cover", "official"]
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..weights import load_module, read_tensors
+from ..files.weights import load_module, read_tensors
 from .prior import Scorer
 
 WHAT = "pocket prior"

@@ -9,12 +9,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..edict.bijections.edict import LatentPair
 from ..edict.inversion import EdictLatents, bind, check_picture
 from ..edict.protocols import Backbone
-from ..edict.transform import LatentPair
 from ..fidelity import Fidelity
+from ..files.state_file import load_state, save_state
 from ..iqa_priors.prior import Prior
-from ..state_file import load_state, save_state
 from .objective import Objective
 from .restraints import GuardedFidelity, Restraints
 from .result import MapResult, MapStep, NonFiniteError, Status

@@ -6,8 +6,8 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from ..files.pictures import to_image
 from ..iqa_priors.prior import Prior
-from .pictures import to_image
 from .result import MapResult, TraceRow
 from .settings import MapSettings
 

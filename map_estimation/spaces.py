@@ -6,6 +6,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from ..edict.bijections.edict import LatentPair
 from ..edict.inversion import (
     EdictLatents,
     InversionOptions,
@@ -19,7 +20,6 @@ from ..edict.inversion import (
 )
 from ..edict.protocols import Backbone
 from ..edict.tape import Memory, Tape
-from ..edict.transform import LatentPair
 
 
 class Space(Protocol):

@@ -58,8 +58,8 @@ class BackboneFromModel(io.ComfyNode):
         cls, model, vae, positive, cfg, strength, negative=None, control_net=None
     ) -> io.NodeOutput:
         """Wrap it; the weights are loaded when a node uses them."""
-        from .native_backbone import NativeBackbone  # the samplers, which schemas do not need
-        from .native_conditioning import Conditioning
+        from .native.backbone import NativeBackbone  # the samplers, which schemas do not need
+        from .native.conditioning import Conditioning
 
         conditioning = Conditioning(positive, negative, cfg, control_net, strength)
         return io.NodeOutput(NativeBackbone(model, vae, conditioning))

@@ -7,13 +7,7 @@ from comfy_api.latest import io
 
 from ..edict.inversion import Coupling, InversionOptions, check_picture, invert_picture
 from .inverted_picture import InvertedPicture
-from .session import (
-    Progress,
-    from_comfy,
-    make_room,
-    outside_inference_mode,
-    work_of_inversion,
-)
+from .session import Progress, from_comfy, make_room, outside_inference_mode, work_of_inversion
 from .shared_inputs import advanced, tile
 from .sockets import CATEGORY, Backbone, EdictLatents
 

@@ -5,13 +5,7 @@ import torch
 from comfy_api.latest import io
 
 from ..edict.inversion import reconstruct_picture
-from .session import (
-    Progress,
-    make_room,
-    outside_inference_mode,
-    to_comfy,
-    work_of_reconstruction,
-)
+from .session import Progress, make_room, outside_inference_mode, to_comfy, work_of_reconstruction
 from .sockets import CATEGORY, EdictLatents
 
 

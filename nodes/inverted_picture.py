@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..edict.bijections.edict import LatentPair
 from ..edict.inversion import EdictLatents, InversionOptions, bind
 from ..edict.protocols import Backbone
-from ..edict.transform import LatentPair
 
 
 @dataclass(frozen=True)

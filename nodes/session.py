@@ -11,14 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..edict.bijections.two_step import START_CALLS
 from ..edict.inversion import InversionOptions, couple
 from ..edict.protocols import Backbone, Binding, Denoiser
-from ..edict.tiled_binding import can_be_cut
-from ..edict.two_step import START_CALLS
-from ..map_estimation.pictures import to_image
+from ..edict.tiling.binding import can_be_cut
+from ..files.pictures import to_image
 from ..map_estimation.result import MapStep
 from ..map_estimation.settings import MapSettings
-from .native_session import current_session, native_session
+from .native.session import current_session, native_session
 
 T = TypeVar("T")
 PREVIEW_SIDE = 512  # pixels; smaller pictures are not enlarged

@@ -6,6 +6,7 @@ import pytest
 import torch
 from latent_map.__main__ import main
 from latent_map.edict.backbones import load_backbone
+from latent_map.edict.bijections.two_step import START_CALLS
 from latent_map.edict.inversion import (
     InversionOptions,
     invert_picture,
@@ -14,13 +15,12 @@ from latent_map.edict.inversion import (
 )
 from latent_map.edict.latents_file import load_latents, save_latents
 from latent_map.edict.protocols import Binding
-from latent_map.edict.tiles import TiledDenoiser
-from latent_map.edict.two_step import START_CALLS
+from latent_map.edict.tiling.tiles import TiledDenoiser
 from latent_map.fidelity import load_fidelity
+from latent_map.files.pictures import read_picture, to_image, write_image
 from latent_map.iqa_priors import QualityPrior
 from latent_map.map_estimation.enhance import enhance, optimise_latents
 from latent_map.map_estimation.objective import Objective
-from latent_map.map_estimation.pictures import read_picture, to_image, write_image
 from latent_map.map_estimation.result import Cancel, Status
 from latent_map.map_estimation.settings import MapSettings
 from latent_map.map_estimation.solver import MapSolver

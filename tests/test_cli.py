@@ -14,10 +14,10 @@ import torch
 from latent_map.__main__ import main
 from latent_map.command_line import commands
 from latent_map.edict.backbones import load_backbone
+from latent_map.files.state_file import save_state
 from latent_map.iqa_priors import pocket as pocket_prior
 from latent_map.map_estimation.enhance import enhance as enhance_picture
 from latent_map.map_estimation.result import MapResult, NonFiniteError, Status, TraceRow
-from latent_map.state_file import save_state
 from PIL import Image
 
 QUICK = ("--prior", "niqe", "--steps", "2", "--iterations", "1")

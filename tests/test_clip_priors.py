@@ -7,11 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from latent_map.iqa_priors import clip_model, load_prior
-from latent_map.iqa_priors.clip_model import Clip, ResnetShape, VisionShape, load_clip
-from latent_map.iqa_priors.clip_tokens import END, START, tokenise
-from latent_map.iqa_priors.clipiqa import PROMPTS, load_clipiqa
-from latent_map.iqa_priors.liqe import (
+from latent_map.iqa_priors import load_prior
+from latent_map.iqa_priors.clip import model as clip_model
+from latent_map.iqa_priors.clip.clipiqa import PROMPTS, load_clipiqa
+from latent_map.iqa_priors.clip.liqe import (
     MULTITASK_PROMPTS,
     QUALITY_PROMPTS,
     build_liqe,
@@ -20,6 +19,8 @@ from latent_map.iqa_priors.liqe import (
     load_liqe,
     published_crops,
 )
+from latent_map.iqa_priors.clip.model import Clip, ResnetShape, VisionShape, load_clip
+from latent_map.iqa_priors.clip.tokens import END, START, tokenise
 from safetensors.torch import load_file, save_file
 
 from . import clip_weights as cw
@@ -181,7 +182,7 @@ def test_liqes_slope_is_that_of_finite_differences(rule, files):
 
 
 def test_clip_iqas_slope_is_that_of_finite_differences(files):
-    from latent_map.iqa_priors.clipiqa import build_clipiqa
+    from latent_map.iqa_priors.clip.clipiqa import build_clipiqa
 
     check_slope(build_clipiqa(load_clip(files / "RN50.pt").double()), cw.picture(64, 75).double())
 

@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 from latent_map.edict.backbones import load_backbone
 from latent_map.edict.backbones.compiled import CompiledBackbone
+from latent_map.edict.bijections.edict import LatentPair
 from latent_map.edict.inversion import InversionOptions, bind, invert_picture, round_trip_error
 from latent_map.edict.protocols import Binding
 from latent_map.edict.tape import Tape
-from latent_map.edict.transform import LatentPair
 from torch import nn
 
 from .toys import LATENT_CHANNELS, FoldingCodec, ToyBackbone, noise, picture

@@ -9,35 +9,36 @@ import pytest
 import torch
 from latent_map.__main__ import main
 from latent_map.edict.backbones import load_backbone
-from latent_map.edict.backbones.diffusers_backbone import (
+from latent_map.edict.backbones.stable_diffusion.backbone import (
     DiffusersOptions,
     find,
     identity,
     load_diffusers,
 )
-from latent_map.edict.backbones.diffusers_configs import (
+from latent_map.edict.backbones.stable_diffusion.configs import (
     controlnet_config,
     text_config,
     unet_config,
     vae_config,
 )
-from latent_map.edict.backbones.diffusers_denoiser import UNetDenoiser
-from latent_map.edict.backbones.diffusers_files import find_checkpoint
-from latent_map.edict.backbones.diffusers_keys import (
+from latent_map.edict.backbones.stable_diffusion.denoiser import UNetDenoiser
+from latent_map.edict.backbones.stable_diffusion.files import find_checkpoint
+from latent_map.edict.backbones.stable_diffusion.keys import (
     part,
     text_from_clip,
     text_from_open_clip,
     unet_from_ldm,
     vae_from_ldm,
 )
-from latent_map.edict.backbones.diffusers_networks import (
+from latent_map.edict.backbones.stable_diffusion.networks import (
     build_controlnet,
     build_text_encoder,
     build_unet,
     build_vae,
     text_tensors,
 )
-from latent_map.edict.backbones.diffusers_schedule import noise_levels
+from latent_map.edict.backbones.stable_diffusion.schedule import noise_levels
+from latent_map.edict.bijections.edict import LatentPair
 from latent_map.edict.inversion import (
     InversionOptions,
     bind,
@@ -47,12 +48,11 @@ from latent_map.edict.inversion import (
 )
 from latent_map.edict.latents_file import load_latents, save_latents
 from latent_map.edict.tape import Tape
-from latent_map.edict.transform import LatentPair
 from latent_map.fidelity import load_fidelity
+from latent_map.files.pictures import to_image
+from latent_map.files.weights import Stored, check_fit
 from latent_map.map_estimation.enhance import enhance
-from latent_map.map_estimation.pictures import to_image
 from latent_map.map_estimation.settings import MapSettings
-from latent_map.weights import Stored, check_fit
 from PIL import Image
 from safetensors.torch import load_file, save_file
 

@@ -7,11 +7,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import torch
-from latent_map import downloads
 from latent_map.__main__ import main
 from latent_map.command_line.download import SOURCES, RemoteFile, Source
-from latent_map.downloads import WeightFile, fetch, fetch_files
 from latent_map.fidelity import FIDELITIES
+from latent_map.files import downloads
+from latent_map.files.downloads import WeightFile, fetch, fetch_files
 from latent_map.iqa_priors import PRIORS
 from safetensors.torch import save
 

@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from latent_map.edict.bijections.edict import Bijection, LatentPair
 from latent_map.edict.schedule import scaled_linear_alphas, vp_schedule
 from latent_map.edict.tape import Tape
-from latent_map.edict.transform import Bijection, LatentPair
 from safetensors.torch import load_file
 
 DATA = Path(__file__).parent / "data" / "edict_golden"

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from latent_map.edict import tiled_binding
 from latent_map.edict.inversion import (
     InversionOptions,
     bind,
@@ -16,13 +15,14 @@ from latent_map.edict.inversion import (
 from latent_map.edict.latents_file import load_latents
 from latent_map.edict.memory import graph_bytes, is_out_of_memory
 from latent_map.edict.protocols import Binding
-from latent_map.edict.tiled_binding import tile_that_fits
-from latent_map.edict.tiles import TiledDenoiser
+from latent_map.edict.tiling import binding as tiled_binding
+from latent_map.edict.tiling.binding import tile_that_fits
+from latent_map.edict.tiling.tiles import TiledDenoiser
 from latent_map.fidelity import load_fidelity
+from latent_map.files.state_file import load_state, save_state
 from latent_map.map_estimation.enhance import enhance, optimise_latents
 from latent_map.map_estimation.result import Cancel, Status
 from latent_map.map_estimation.settings import MapSettings
-from latent_map.state_file import load_state, save_state
 
 from .toys import PRIOR, ConvDenoiser, FoldingCodec, ToyBackbone, picture
 

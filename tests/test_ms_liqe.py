@@ -12,7 +12,14 @@ import pytest
 import torch
 from latent_map.__main__ import main
 from latent_map.iqa_priors import load_prior
-from latent_map.iqa_priors.clip_model import (
+from latent_map.iqa_priors.clip.liqe import (
+    QUALITY_PROMPTS,
+    Liqe,
+    build_liqe,
+    one_level,
+    published_crops,
+)
+from latent_map.iqa_priors.clip.model import (
     Clip,
     ClipShape,
     TextShape,
@@ -20,23 +27,22 @@ from latent_map.iqa_priors.clip_model import (
     initialise,
     load_clip,
 )
-from latent_map.iqa_priors.clip_tokens import tokenise
-from latent_map.iqa_priors.liqe import QUALITY_PROMPTS, Liqe, build_liqe, one_level, published_crops
-from latent_map.iqa_priors.ms_liqe import three_levels
-from latent_map.iqa_priors.ms_liqe_training import (
+from latent_map.iqa_priors.clip.ms_liqe import three_levels
+from latent_map.iqa_priors.clip.tokens import tokenise
+from latent_map.iqa_priors.training.loop import Plan, Training, fit
+from latent_map.iqa_priors.training.ms_liqe import (
     MsLiqeOptions,
     cosine_rate,
     save_ms_liqe,
     train_ms_liqe,
 )
-from latent_map.iqa_priors.opinion_data import (
+from latent_map.iqa_priors.training.opinion_data import (
     Dataset,
     EpochBatches,
     load_batches,
     random_crops,
     read_opinions,
 )
-from latent_map.iqa_priors.training import Plan, Training, fit
 from PIL import Image
 
 from .clip_weights import picture

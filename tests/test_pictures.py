@@ -5,8 +5,8 @@ import zlib
 import numpy as np
 import pytest
 import torch
-from latent_map.map_estimation import pictures
-from latent_map.map_estimation.pictures import (
+from latent_map.files import pictures
+from latent_map.files.pictures import (
     SUFFIXES,
     Picture,
     check_output,

@@ -6,8 +6,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from latent_map.downloads import WeightFile, find_files
 from latent_map.edict.memory import graph_bytes
+from latent_map.files.downloads import WeightFile, find_files
 from latent_map.iqa_priors import (
     PRIORS,
     CombinedPrior,

@@ -10,14 +10,14 @@ import torch.nn.functional as F
 from latent_map.iqa_priors import PRIORS, load_prior
 from latent_map.iqa_priors.catalog import PYIQA_PRIORS
 from latent_map.iqa_priors.crops import crop_outputs
-from latent_map.iqa_priors.pyiqa_networks import (
+from latent_map.iqa_priors.pyiqa.networks import (
     NETWORKS,
     hyperiqa,
     published_crops,
     random_network,
     scorer_of,
 )
-from latent_map.iqa_priors.pyiqa_offline import no_downloads, pyiqa_arch, read_checkpoint
+from latent_map.iqa_priors.pyiqa.offline import no_downloads, pyiqa_arch, read_checkpoint
 from torch import nn
 
 from .toys import picture
@@ -265,7 +265,7 @@ def test_building_draws_none_of_the_callers_random_numbers():
 
 
 def test_pyiqas_licence_is_told(caplog, monkeypatch):
-    monkeypatch.setattr("latent_map.iqa_priors.pyiqa_offline._told", [])
+    monkeypatch.setattr("latent_map.iqa_priors.pyiqa.offline._told", [])
     with caplog.at_level("WARNING"):
         pyiqa_arch("cnniqa_arch")
         pyiqa_arch("cnniqa_arch")

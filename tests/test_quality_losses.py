@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from latent_map.iqa_priors.pairwise_loss import (
+from latent_map.iqa_priors.training.pairwise_loss import (
     dataset_loss,
     fidelity_loss,
     log_preference,

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 from latent_map.__main__ import main
-from latent_map.edict.backbones.dape import (
+from latent_map.edict.backbones.seesr.dape import (
     MERGED,
     add_low_rank,
     convert,
@@ -12,7 +12,13 @@ from latent_map.edict.backbones.dape import (
     geometry_of,
     load_image_encoder,
 )
-from latent_map.edict.backbones.ram import SWIN_L, ImageEncoder, SwinGeometry, image_tokens, prepare
+from latent_map.edict.backbones.seesr.ram import (
+    SWIN_L,
+    ImageEncoder,
+    SwinGeometry,
+    image_tokens,
+    prepare,
+)
 from safetensors.torch import load_file, save_file
 
 from .tiny_seesr import write_pickles

@@ -7,24 +7,25 @@ from pathlib import Path
 
 import pytest
 import torch
-from latent_map.edict.backbones import load_backbone, seesr
-from latent_map.edict.backbones.dape import convert
-from latent_map.edict.backbones.diffusers_denoiser import Networks
-from latent_map.edict.backbones.diffusers_networks import load_network
-from latent_map.edict.backbones.diffusers_text import Conditioning
-from latent_map.edict.backbones.seesr_network import (
+from latent_map.edict.backbones import load_backbone
+from latent_map.edict.backbones.seesr import backbone as seesr
+from latent_map.edict.backbones.seesr.dape import convert
+from latent_map.edict.backbones.seesr.network import (
     SeesrDenoiser,
     build_seesr_controlnet,
     build_seesr_unet,
     rename_keys,
 )
+from latent_map.edict.backbones.stable_diffusion.denoiser import Networks
+from latent_map.edict.backbones.stable_diffusion.networks import load_network
+from latent_map.edict.backbones.stable_diffusion.text import Conditioning
+from latent_map.edict.bijections.edict import LatentPair, differentiable_reconstruct
 from latent_map.edict.inversion import InversionOptions, invert_picture, round_trip_error
 from latent_map.edict.latents_file import load_latents, save_latents
-from latent_map.edict.transform import LatentPair, differentiable_reconstruct
 from latent_map.fidelity import load_fidelity
+from latent_map.files.weights import find_tensors
 from latent_map.map_estimation.enhance import enhance
 from latent_map.map_estimation.settings import MapSettings
-from latent_map.weights import find_tensors
 from safetensors.torch import load_file, save_file
 
 from .tiny_diffusers import SD2, SD15, write_controlnet, write_folder, write_single_file
@@ -294,7 +295,7 @@ def test_a_batch_is_its_single_pictures(backbone):
 
 
 def test_the_text_encoder_is_freed(files, monkeypatch):
-    from latent_map.edict.backbones import diffusers_text
+    from latent_map.edict.backbones.stable_diffusion import text as diffusers_text
 
     made, load = [], diffusers_text.load_text_encoder
 

@@ -3,8 +3,8 @@ from dataclasses import replace
 
 import pytest
 import torch
+from latent_map.edict.bijections.edict import LatentPair
 from latent_map.edict.inversion import InversionOptions, bind
-from latent_map.edict.transform import LatentPair
 from latent_map.fidelity import load_fidelity
 from latent_map.iqa_priors import Logistic, QualityPrior
 from latent_map.map_estimation.enhance import enhance

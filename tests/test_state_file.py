@@ -7,8 +7,8 @@ import stat
 import numpy as np
 import pytest
 import torch
-from latent_map import state_file
-from latent_map.state_file import check_writable, load_state, save_state, write_atomically
+from latent_map.files import state_file
+from latent_map.files.state_file import check_writable, load_state, save_state, write_atomically
 
 MUTATIONS = 1100
 METADATA = {"backbone": "pocket", "options": {"steps": 20, "mixing": None}, "names": ["ä", "b"]}

@@ -336,11 +336,11 @@ def test_an_interruption_leaves_no_session(session, nodes, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         post_enhance(nodes, ToyBackbone(), comfy_picture())
     with pytest.raises(RuntimeError, match="only while a node"):
-        nodes["latent_map.nodes.native_session"].current_session()
+        nodes["latent_map.nodes.native.session"].current_session()
 
 
 def test_what_a_picture_opened_is_given_back_before_the_next(nodes):
-    session = nodes["latent_map.nodes.native_session"]
+    session = nodes["latent_map.nodes.native.session"]
     given_back = []
 
     def opened(name, lasting=False):

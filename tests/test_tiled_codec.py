@@ -3,13 +3,13 @@ from itertools import pairwise
 import pytest
 import torch
 import torch.nn.functional as F
-from latent_map.edict import frozen_norms
-from latent_map.edict.backbones.diffusers_denoiser import VaeCodec
-from latent_map.edict.frozen_norms import FrozenNorms
+from latent_map.edict.backbones.stable_diffusion.denoiser import VaeCodec
 from latent_map.edict.inversion import InversionOptions, invert_picture, round_trip_error
 from latent_map.edict.protocols import Binding
-from latent_map.edict.tiled_codec import TiledCodec
-from latent_map.edict.tiles import TiledDenoiser, Tiling
+from latent_map.edict.tiling import frozen_norms
+from latent_map.edict.tiling.codec import TiledCodec
+from latent_map.edict.tiling.frozen_norms import FrozenNorms
+from latent_map.edict.tiling.tiles import TiledDenoiser, Tiling
 from torch import nn
 
 from .test_tiles import WindowedConv

@@ -6,12 +6,12 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from latent_map.edict import tiles
 from latent_map.edict.backbones import load_backbone
+from latent_map.edict.bijections.edict import Bijection, LatentPair
 from latent_map.edict.schedule import scaled_linear_alphas, vp_schedule
 from latent_map.edict.tape import Tape
-from latent_map.edict.tiles import TiledDenoiser, Tiling, cover, spans, tiling
-from latent_map.edict.transform import Bijection, LatentPair
+from latent_map.edict.tiling import tiles
+from latent_map.edict.tiling.tiles import TiledDenoiser, Tiling, cover, spans, tiling
 
 from .toys import ConvDenoiser, noise, picture
 

@@ -5,15 +5,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from latent_map.edict.schedule import Schedule, Step, scaled_linear_alphas, vp_schedule
-from latent_map.edict.tape import Tape, activation_bytes
-from latent_map.edict.transform import (
+from latent_map.edict.bijections.edict import (
     Bijection,
     LatentPair,
     differentiable_reconstruct,
     paper_mixing,
     state_dtype,
 )
+from latent_map.edict.schedule import Schedule, Step, scaled_linear_alphas, vp_schedule
+from latent_map.edict.tape import Tape, activation_bytes
 
 from .toys import ConvDenoiser, noise
 

@@ -10,6 +10,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from latent_map.edict.bijections.edict import Bijection, LatentPair, differentiable_reconstruct
+from latent_map.edict.bijections.two_step import GROWTH_LIMIT, START_CALLS, TwoStep, check_gamma
 from latent_map.edict.inversion import InversionOptions, couple
 from latent_map.edict.schedule import (
     Schedule,
@@ -19,8 +21,6 @@ from latent_map.edict.schedule import (
     vp_schedule,
 )
 from latent_map.edict.tape import Tape
-from latent_map.edict.transform import Bijection, LatentPair, differentiable_reconstruct
-from latent_map.edict.two_step import GROWTH_LIMIT, START_CALLS, TwoStep, check_gamma
 
 from .toys import ConvDenoiser, noise
 

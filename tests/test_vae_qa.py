@@ -14,7 +14,7 @@ from latent_map.fidelity.vae_qa import (
     load_vae_qa,
     save_head,
 )
-from latent_map.map_estimation.pictures import Picture, write_picture
+from latent_map.files.pictures import Picture, write_picture
 
 from training.train_vae_qa import Training, evaluate, read_pairs, train
 

@@ -1,8 +1,8 @@
 import pytest
 import torch
-from latent_map.edict.backbones import pocket
-from latent_map.edict.backbones.pocket_network import build_network, build_restorer
-from latent_map.weights import load_module, read_tensors, what_is_wrong
+from latent_map.edict.backbones.pocket import backbone as pocket
+from latent_map.edict.backbones.pocket.network import build_network, build_restorer
+from latent_map.files.weights import load_module, read_tensors, what_is_wrong
 from safetensors.torch import save, save_file
 from torch import nn
 

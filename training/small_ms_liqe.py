@@ -24,17 +24,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from latent_map.__main__ import main as latent_map
-from latent_map.iqa_priors.clip_model import (
-    Clip,
-    ClipShape,
-    TextShape,
-    VisionShape,
-    initialise,
-)
-from latent_map.iqa_priors.clip_tokens import tokenise
-from latent_map.iqa_priors.liqe import QUALITY_PROMPTS
-from latent_map.iqa_priors.ms_liqe_training import LOG, save_ms_liqe, validate
-from latent_map.iqa_priors.opinion_data import Dataset, read_opinions, read_rgb
+from latent_map.iqa_priors.clip.liqe import QUALITY_PROMPTS
+from latent_map.iqa_priors.clip.model import Clip, ClipShape, TextShape, VisionShape, initialise
+from latent_map.iqa_priors.clip.tokens import tokenise
+from latent_map.iqa_priors.training.ms_liqe import LOG, save_ms_liqe, validate
+from latent_map.iqa_priors.training.opinion_data import Dataset, read_opinions, read_rgb
 from PIL import Image
 
 from training.degradations import DEGRADATIONS, Pixels, RandomState

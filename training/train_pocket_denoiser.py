@@ -16,12 +16,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from latent_map.edict.backbones.pocket_network import (
-    build_network,
-    build_restorer,
-    restorer_share,
-)
-from latent_map.edict.haar import haar
+from latent_map.edict.backbones.pocket.haar import haar
+from latent_map.edict.backbones.pocket.network import build_network, build_restorer, restorer_share
 from latent_map.edict.schedule import scaled_linear_alphas
 from safetensors.torch import load_file, save_file
 from torch import Tensor

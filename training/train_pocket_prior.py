@@ -20,9 +20,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from latent_map.iqa_priors.calibration import calibrate_to_scores
-from latent_map.iqa_priors.pairwise_loss import fidelity_loss
 from latent_map.iqa_priors.pocket import build_network
-from latent_map.iqa_priors.training import Plan, Training, fit
+from latent_map.iqa_priors.training.loop import Plan, Training, fit
+from latent_map.iqa_priors.training.pairwise_loss import fidelity_loss
 from safetensors.torch import save_file
 from torch import Tensor
 

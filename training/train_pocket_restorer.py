@@ -14,8 +14,8 @@ import time
 from pathlib import Path
 
 import torch
-from latent_map.edict.backbones.pocket_network import build_network, build_restorer
-from latent_map.edict.haar import haar
+from latent_map.edict.backbones.pocket.haar import haar
+from latent_map.edict.backbones.pocket.network import build_network, build_restorer
 from latent_map.edict.schedule import scaled_linear_alphas
 from safetensors.torch import save_file
 from torch import Tensor

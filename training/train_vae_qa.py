@@ -22,8 +22,8 @@ from typing import NamedTuple
 import torch
 from latent_map.fidelity.vae_features import VaeEncoder, load_vae_encoder
 from latent_map.fidelity.vae_qa import VaeQaHead, VaeQaOptions, covering_crops, save_head
-from latent_map.map_estimation.pictures import read_picture
-from latent_map.state_file import load_state, save_state
+from latent_map.files.pictures import read_picture
+from latent_map.files.state_file import load_state, save_state
 from torch import Tensor
 
 log = logging.getLogger(__name__)

@@ -7,9 +7,9 @@ import torch
 
 from ..protocols import Backbone
 from .compiled import CompiledBackbone
-from .diffusers_backbone import load_diffusers
-from .pocket import load_pocket
-from .seesr import load_seesr
+from .pocket.backbone import load_pocket
+from .seesr.backbone import load_seesr
+from .stable_diffusion.backbone import load_diffusers
 
 BACKBONES: dict[str, Callable[..., Backbone]] = {
     "pocket": load_pocket,

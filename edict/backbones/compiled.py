@@ -18,7 +18,7 @@ from torch import Tensor
 from ..memory import is_out_of_memory
 from ..protocols import Binding, Denoiser
 from ..schedule import Schedule, Spacing
-from ..tiles import vector_jacobian, with_graph
+from ..tiling.tiles import vector_jacobian, with_graph
 
 log = logging.getLogger(__name__)
 # Of the output's size, by the network's precision: fusing rounds otherwise, no more.

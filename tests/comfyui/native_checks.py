@@ -10,9 +10,9 @@ from latent_map.nodes import (
     fidelity_loss,
     iqa_prior,
     latent_map_optimizer,
-    native_backbone,
     post_enhance,
 )
+from latent_map.nodes.native import backbone as native_backbone
 from native_process import (
     STEPS,
     backbone,

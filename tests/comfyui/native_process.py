@@ -30,18 +30,15 @@ import comfy.ldm.modules.attention as attention  # noqa: E402, PLR0402
 import comfy.model_management as mm  # noqa: E402
 import comfy.sample  # noqa: E402
 import native_models  # noqa: E402
+from latent_map.edict.bijections.edict import LatentPair  # noqa: E402
 from latent_map.edict.inversion import (  # noqa: E402
     InversionOptions,
     invert_picture,
     round_trip_error,
 )
 from latent_map.edict.tape import Tape  # noqa: E402
-from latent_map.edict.transform import LatentPair  # noqa: E402
-from latent_map.nodes import (  # noqa: E402
-    backbone_from_model,
-    native_session,
-    session,
-)
+from latent_map.nodes import backbone_from_model, session  # noqa: E402
+from latent_map.nodes.native import session as native_session  # noqa: E402
 
 SIDE = 64  # pixels: latents of 8 x 8
 STEPS = 3

@@ -2,8 +2,8 @@
 
 import torch
 from latent_map.edict.inversion import InversionOptions, invert_picture, round_trip_error
-from latent_map.edict.tiled_codec import TiledCodec
-from latent_map.edict.tiles import TiledDenoiser
+from latent_map.edict.tiling.codec import TiledCodec
+from latent_map.edict.tiling.tiles import TiledDenoiser
 from latent_map.nodes.inverted_picture import InvertedPicture
 from latent_map.nodes.session import Progress, Work
 from native_process import (

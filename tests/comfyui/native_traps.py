@@ -5,7 +5,8 @@ from contextlib import contextmanager
 import comfy.ldm.modules.attention as attention  # noqa: PLR0402
 import comfy.model_management as mm
 import torch
-from latent_map.nodes import core_versions, native_backbone
+from latent_map.nodes import core_versions
+from latent_map.nodes.native import backbone as native_backbone
 from native_checks import check_nodes
 from native_process import (
     CORE_ATTENTION,

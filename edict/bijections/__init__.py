@@ -1,0 +1,1 @@
+"""Exact bijections, one file each."""

@@ -1,0 +1,227 @@
+"""EDICT: a diffusion model as an exact bijection between picture latents and noise.
+
+What an exact bijection is to the rest of the pack says `PairMap`; others are in two_step.py.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import ClassVar, Literal, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from ..protocols import Denoiser
+from ..schedule import Schedule, Step
+from ..tape import Memory, Tape
+
+Order = Literal["fixed", "alternate"]
+Call = Callable[[int, Step, Tensor], Tensor | float]
+
+
+class LatentPair(NamedTuple):
+    """The coupled latents (x, y) of one level, each (B, C, h, w)."""
+
+    x: Tensor
+    y: Tensor
+
+
+class PairMap(Protocol):
+    """An exact bijection between two latents of a picture and two of noise.
+
+    A frozen dataclass, so that `dataclasses.replace` can exchange its denoiser.
+
+    Attributes:
+        members: how many of the two count, on either side. 2: both latents are the picture, and
+            both noises are variables. 1: only the first; the second is what the map must remember
+            to be exact. It goes with the noise and is not to be optimised.
+    """
+
+    members: ClassVar[int]
+
+    @property
+    def denoiser(self) -> Denoiser:
+        """The frozen network."""
+        ...
+
+    @property
+    def schedule(self) -> Schedule:
+        """Its steps, noisiest first."""
+        ...
+
+    @property
+    def calls(self) -> int:
+        """Network calls of one reconstruction; an inversion makes those of `start` besides."""
+        ...
+
+    def start(self, latent: Tensor) -> LatentPair:
+        """The two latents that a picture's latent (B, C, h, w) is inverted from."""
+        ...
+
+    def reconstruct(self, pair: LatentPair, tape: Tape | None = None) -> LatentPair:
+        """Noise to latents, the calls recorded on the tape."""
+        ...
+
+    def invert(self, pair: LatentPair, tape: Tape | None = None) -> LatentPair:
+        """Latents to noise: the inverse of `reconstruct`, recording the calls of that."""
+        ...
+
+    def pull_back(self, tape: Tape, gradient: LatentPair) -> LatentPair:
+        """Gradient by the latents to gradient by the noise, at the recorded point."""
+        ...
+
+
+@dataclass(frozen=True)
+class Bijection:
+    """Everything that fixes EDICT's map: the network, its schedule and how the pair is coupled.
+
+    Attributes:
+        denoiser: the frozen network.
+        schedule: its steps, noisiest first.
+        mixing: p in (0.5, 1]; the inverse divides by it at every step.
+        order: "fixed" updates x first, as Eqs. (8)-(15); "alternate" swaps at every other step,
+            as EDICT's own code does.
+    """
+
+    denoiser: Denoiser
+    schedule: Schedule
+    mixing: float
+    order: Order = "fixed"
+    members: ClassVar[int] = 2
+
+    def __post_init__(self):
+        check_mixing(self.mixing)
+        if self.order not in ("fixed", "alternate"):
+            raise ValueError(f"unknown order {self.order!r}: choose fixed or alternate")
+
+    @property
+    def calls(self) -> int:
+        """Network calls of one inversion or reconstruction."""
+        return sum(2 for step in self.schedule.steps if step.b != 0)
+
+    def start(self, latent: Tensor) -> LatentPair:
+        """The picture's latent twice."""
+        return LatentPair(latent, latent)
+
+    def reconstruct(self, pair: LatentPair, tape: Tape | None = None) -> LatentPair:
+        """Map noise to a picture's latents: the paper's h, Eqs. (8)-(11).
+
+        Args:
+            pair: noise latents (x_T, y_T), each (B, C, h, w), float64 for an exact inverse.
+            tape: records the network calls for `pull_back`.
+        Returns: (x_0, y_0), same shape and dtype.
+        Source: Zhang et al., arXiv 2403.06406, Eqs. (8)-(11); Wallace et al., arXiv 2211.12446.
+        """
+        p, call = self.mixing, caller(self.denoiser, tape)
+        for index, step, swapped in self._ordered():
+            first, second = (pair.y, pair.x) if swapped else pair
+            first = step.a * first + call(2 * index, step, second)
+            second = step.a * second + call(2 * index + 1, step, first)
+            x, y = (second, first) if swapped else (first, second)
+            x = p * x + (1 - p) * y
+            pair = LatentPair(x, p * y + (1 - p) * x)
+        return pair
+
+    def invert(self, pair: LatentPair, tape: Tape | None = None) -> LatentPair:
+        """Map a picture's latents to noise: the paper's d, inverse of `reconstruct`.
+
+        Args:
+            pair: latents (x_0, y_0), each (B, C, h, w), float64 for an exact inverse. For a picture
+                both are its latent.
+            tape: records the network calls; they are those of the reconstruction of the result,
+                which therefore need not be computed again.
+        Returns: (x_T, y_T), same shape and dtype.
+        Source: Zhang et al., arXiv 2403.06406, Eqs. (12)-(15).
+        """
+        p, call = self.mixing, caller(self.denoiser, tape)
+        for index, step, swapped in reversed(list(self._ordered())):
+            y = (pair.y - (1 - p) * pair.x) / p
+            x = (pair.x - (1 - p) * y) / p
+            first, second = (y, x) if swapped else (x, y)
+            second = (second - call(2 * index + 1, step, first)) / step.a
+            first = (first - call(2 * index, step, second)) / step.a
+            pair = LatentPair(second, first) if swapped else LatentPair(first, second)
+        return pair
+
+    def pull_back(self, tape: Tape, gradient: LatentPair) -> LatentPair:
+        """Vector-Jacobian product of `reconstruct` at the recorded point.
+
+        Args:
+            tape: the recorded calls of this map; it is empty afterwards.
+            gradient: (dL/dx_0, dL/dy_0), each (B, C, h, w).
+        Returns: (dL/dx_T, dL/dy_T).
+        Source: the adjoint of Eqs. (8)-(11), step by step.
+        """
+        p = self.mixing
+        for index, step, swapped in reversed(list(self._ordered())):
+            gx = gradient.x + (1 - p) * gradient.y
+            gy = p * gradient.y + (1 - p) * gx
+            gx = p * gx
+            first, second = (gy, gx) if swapped else (gx, gy)
+            if step.b != 0:
+                first = first + tape.pull_back(2 * index + 1, self.denoiser, step, second)
+            second_in = step.a * second
+            if step.b != 0:
+                second_in = second_in + tape.pull_back(2 * index, self.denoiser, step, first)
+            first = step.a * first
+            gradient = LatentPair(second_in, first) if swapped else LatentPair(first, second_in)
+        return gradient
+
+    def _ordered(self) -> Iterator[tuple[int, Step, bool]]:
+        """(index, step, swapped) in the order of reconstruction; swapped: y is updated first."""
+        for index, step in enumerate(self.schedule.steps):
+            yield index, step, self.order == "alternate" and index % 2 == 1
+
+
+def check_mixing(mixing: float) -> None:
+    """Raise ValueError unless the mixing p lies in (0.5, 1]."""
+    if not 0.5 < mixing <= 1:
+        raise ValueError(
+            f"mixing p = {mixing} must lie in (0.5, 1]: un-mixing divides by p at every step and "
+            "smaller values drown the latents in rounding; the paper's is 0.93 ** (50 / steps)"
+        )
+
+
+def paper_mixing(steps: int) -> float:
+    """p = 0.93 ** (50 / T), Section IV-A of the paper; it is above 0.5 from T = 6 on."""
+    return 0.93 ** (50 / steps)
+
+
+def state_dtype(device: torch.device) -> torch.dtype:
+    """float64, or float32 on devices without it (Apple's MPS).
+
+    Un-mixing amplifies rounding by up to (1/p)^(2T): half precision states do not survive it.
+    """
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
+def caller(denoiser: Denoiser, tape: Tape | None) -> Call:
+    """B f(latent, label) as a function of (call index, step, latent), recorded on the tape."""
+
+    def call(index: int, step: Step, latent: Tensor) -> Tensor | float:
+        if step.b == 0:
+            return 0.0
+        if tape is None:
+            return step.b * denoiser(latent, step.label).to(latent.dtype)
+        return step.b * tape.record(index, denoiser, step, latent)
+
+    return call
+
+
+class _Reconstruct(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, y, bijection, memory):
+        ctx.bijection, ctx.tape = bijection, Tape(bijection.calls, memory)
+        pair = bijection.reconstruct(LatentPair(x, y), ctx.tape)
+        return pair.x, pair.y
+
+    @staticmethod
+    def backward(ctx, *gradient):
+        pulled = ctx.bijection.pull_back(ctx.tape, LatentPair(*gradient))
+        return pulled.x, pulled.y, None, None
+
+
+def differentiable_reconstruct(
+    bijection: PairMap, pair: LatentPair, memory: Memory = "recompute"
+) -> LatentPair:
+    """`reconstruct` as an autograd function, for use inside a larger graph; one backward only."""
+    return LatentPair(*_Reconstruct.apply(pair.x, pair.y, bijection, memory))  # pyright: ignore

@@ -1,0 +1,1 @@
+"""Large pictures: networks and autoencoders on overlapping tiles."""

@@ -1,0 +1,140 @@
+"""Group norms with frozen statistics: without them a network's tiles do not fit together.
+
+A GroupNorm normalises by moments over all places, so a tile would be normalised by its own. Here
+the moments are measured once, on the tiles of one picture, each place counted once, and are
+constants from then on: tiles need to know nothing of each other, and the gradient tile by tile is
+the exact one.
+
+The moments of a layer depend on how the layers before it are normalised, so measuring is repeated
+until they settle: after k passes those of the first k layers are the whole picture's, and those of
+the rest nearly.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from itertools import count
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..bijections.edict import state_dtype
+
+# Change of a mean or deviation from pass to pass, in deviations; a tenth of it gains nothing that
+# what tiles do not see of each other would not cover.
+SETTLED = 1e-2
+
+
+class Place(NamedTuple):
+    """Where a network call is: its tile's cells, and how much its samples count.
+
+    Attributes:
+        height, width: in cells.
+        weights: for a number of samples per cell, those of rows and of columns; over all tiles
+            they sum to one at every place.
+    """
+
+    height: int
+    width: int
+    weights: Callable[[int], tuple[Tensor, Tensor]]
+
+
+class FrozenNorms:
+    """The statistics of a network's group norms on one picture.
+
+    Args:
+        network: the module; its GroupNorms are found wherever they are.
+    """
+
+    def __init__(self, network: nn.Module):
+        self.norms = [module for module in network.modules() if isinstance(module, nn.GroupNorm)]
+        self._moments: dict[nn.GroupNorm, tuple[Tensor, Tensor]] = {}
+
+    @torch.no_grad()
+    def measure(self, run: Callable[[Callable[[Place], None]], None]) -> int:
+        """Measure the statistics.
+
+        Args:
+            run: calls the network on all tiles of the picture, and before each call the function
+                it is given, with the tile's place.
+        Returns: how many passes it took.
+        """
+        place: list[Place] = []
+        for done in count(1):
+            sums: dict[nn.GroupNorm, Tensor] = {}
+
+            def measuring(norm: nn.GroupNorm, x: Tensor, sums=sums) -> Tensor:
+                sums[norm] = sums.get(norm, 0) + _weighted_sums(x, norm.num_groups, place[0])
+                if norm in self._moments:
+                    return self._frozen(norm, x)
+                return F.group_norm(x, norm.num_groups, norm.weight, norm.bias, norm.eps)
+
+            with self._replaced(measuring):
+                run(lambda where: place.__setitem__(slice(None), [where]))
+            before, self._moments = self._moments, {n: _moments(s, n.eps) for n, s in sums.items()}
+            if done > len(sums) or (before and _change(before, self._moments) < SETTLED):
+                return done
+        raise AssertionError("count never ends")
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """The scope in which the network's norms use the measured statistics."""
+        with self._replaced(self._frozen):
+            yield
+
+    @contextmanager
+    def _replaced(self, forward: Callable[[nn.GroupNorm, Tensor], Tensor]) -> Iterator[None]:
+        for norm in self.norms:
+            norm.forward = partial(forward, norm)  # pyright: ignore - takes one tensor
+        try:
+            yield
+        finally:
+            for norm in self.norms:
+                del norm.forward
+
+    def _frozen(self, norm: nn.GroupNorm, x: Tensor) -> Tensor:
+        mean, deviation = self._moments[norm]
+        size = norm.num_channels // norm.num_groups
+        scale = deviation.reciprocal().repeat_interleave(size)
+        shift = -(mean / deviation).repeat_interleave(size)
+        if norm.weight is not None:
+            scale, shift = scale * norm.weight.to(scale), shift * norm.weight.to(scale)
+        if norm.bias is not None:
+            shift = shift + norm.bias.to(shift)
+        precise = torch.promote_types(x.dtype, torch.float32)
+        scale, shift = (v.to(precise).view(-1, *[1] * (x.ndim - 2)) for v in (scale, shift))
+        return torch.addcmul(shift, x.to(precise), scale).to(x.dtype)
+
+
+def _weighted_sums(x: Tensor, groups: int, place: Place) -> Tensor:
+    """Sums of 1, x and x^2 over a tile (1, C, places...), by group: (3, groups)."""
+    per_cell = math.sqrt(x[0, 0].numel() / (place.height * place.width))
+    if per_cell != int(per_cell):
+        raise ValueError(
+            f"a tile of {place.height}x{place.width} cells has {x[0, 0].numel()} samples inside "
+            "this autoencoder: it cannot be tiled; choose no tile (0 or auto), or a smaller picture"
+        )
+    rows, columns = place.weights(int(per_cell))
+    precise = state_dtype(x.device)
+    x = x.reshape(groups, -1, len(rows), len(columns)).to(precise)
+    weights = rows.to(x)[:, None] * columns.to(x)
+    first, second = (x * weights).sum((1, 2, 3)), (x.square() * weights).sum((1, 2, 3))
+    return torch.stack((torch.full_like(first, float(weights.sum()) * x.shape[1]), first, second))
+
+
+def _moments(sums: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """Mean and deviation by group."""
+    mean = sums[1] / sums[0]
+    return mean, (sums[2] / sums[0] - mean.square()).clamp_min(0).add(eps).sqrt()
+
+
+def _change(before: dict, after: dict) -> float:
+    """The largest change of a mean or deviation, in deviations."""
+    return max(
+        float(((new - old).abs() / after[norm][1]).max())
+        for norm in after
+        for old, new in zip(before[norm], after[norm], strict=True)
+    )

@@ -1,0 +1,188 @@
+"""Picture files: read with everything that should survive, written whole or not at all."""
+
+import io
+import logging
+import struct
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from .state_file import check_writable, write_atomically
+
+log = logging.getLogger(__name__)
+MAX_PIXELS = 100_000_000
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+# Formats without an alpha channel: writing one there would lose it.
+OPAQUE = (".jpg", ".jpeg", ".bmp")
+LONGEST_SIDE = {".jpg": 65500, ".jpeg": 65500, ".webp": 16383}  # the formats' own limits
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
+# What becomes RGB without a choice to make; CMYK and Lab need a colour profile for it.
+MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "YCbCr")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture file in memory.
+
+    Attributes:
+        pixels: RGB in [0, 1], float32, shape (1, 3, H, W), upright.
+        alpha: (H, W) uint8, or None.
+        profile: ICC profile of its RGB colours, or None.
+    """
+
+    pixels: Tensor
+    alpha: np.ndarray | None = None
+    profile: bytes | None = None
+
+
+def read_picture(path: Path) -> Picture:
+    """Read an 8-bit picture, upright by its EXIF tag.
+
+    Bilevel, grey and palette pictures become RGB. Of a JPEG with a preview or a gain map the main
+    picture is read. The profile of a grey picture does not fit RGB and is dropped with a warning.
+
+    Raises: ValueError if the file is missing, empty, damaged, too large, animated, neither grey nor
+        RGB, or has more than 8 bits.
+    """
+    try:
+        if not path.is_file():
+            raise FileNotFoundError
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # doubtful tags; the size is checked below
+            with Image.open(path, formats=FORMATS) as image:
+                complaint = _complaint(image, path)
+                if complaint is None:
+                    profile = image.info.get("icc_profile")
+                    image.load()
+                    pixels, alpha = _to_pixels(ImageOps.exif_transpose(image))
+                    return Picture(pixels, alpha, _rgb_profile(profile, path))
+    except MemoryError:
+        raise
+    except FileNotFoundError:
+        complaint = "is no picture file: check the name"
+    except Image.DecompressionBombError:
+        complaint = f"has too many pixels, at most {MAX_PIXELS} are taken: cut it into pieces"
+    # Pillow's decoders raise anything at all on damaged files.
+    except Exception as error:
+        log.debug("%s", path, exc_info=error)
+        complaint = "is no readable picture: it is damaged, empty, or of another format"
+    raise ValueError(f"{path} {complaint}")
+
+
+def _to_pixels(image: Image.Image) -> tuple[Tensor, np.ndarray | None]:
+    has_alpha = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
+    rgba = image.convert("RGBA") if has_alpha else None
+    rgb = np.asarray((rgba or image).convert("RGB"), dtype=np.float32) / 255
+    pixels = torch.from_numpy(rgb.transpose(2, 0, 1).copy())[None]
+    return pixels, np.asarray(rgba)[..., 3].copy() if rgba is not None else None
+
+
+def _rgb_profile(profile: bytes | None, path: Path) -> bytes | None:
+    if not profile or profile[16:20] == b"RGB ":
+        return profile or None
+    log.warning("%s: its colour profile is not for RGB and is dropped", path)
+    return None
+
+
+def _complaint(image: Image.Image, path: Path) -> str | None:
+    """Why the picture would be read wrongly or not at all."""
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        return f"has {width}x{height} pixels, at most {MAX_PIXELS} are taken: cut it into pieces"
+    if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
+        return "is animated or has several pages: extract the frames first"
+    if image.mode.startswith(("I", "F")) or _bits(image, path) > 8:
+        return "has more than 8 bits a channel, which would be lost: convert it first"
+    if image.mode not in MODES:
+        return f"has {image.mode} colours: convert it to RGB first"
+    return None
+
+
+def _bits(image: Image.Image, path: Path) -> int:
+    """Bits per channel of PNG and TIFF files; Pillow reads 16-bit colour as 8-bit silently."""
+    if image.format == "PNG":
+        with path.open("rb") as file:
+            header = file.read(25)
+        return struct.unpack_from(">B", header, 24)[0] if len(header) == 25 else 8
+    if image.format == "TIFF":
+        return max(image.tag_v2.get(258, (8,)))  # pyright: ignore - BitsPerSample
+    return 8
+
+
+def to_image(pixels: Tensor) -> Image.Image:
+    """Pixels (1, 3, H, W) in [0, 1] as an 8-bit Pillow image."""
+    array = pixels[0].detach().float().cpu().clamp(0, 1).mul(255).round().byte()
+    return Image.fromarray(array.permute(1, 2, 0).numpy())
+
+
+def write_picture(path: Path, picture: Picture) -> None:
+    """Write a picture in the format its name says.
+
+    Raises: ValueError for an unknown format, or a size or an alpha channel that it cannot hold;
+        OSError when the disk is full; an existing file stays as it was then.
+    """
+    image = to_image(picture.pixels)
+    if picture.alpha is not None:
+        image.putalpha(Image.fromarray(picture.alpha))
+    write_image(path, image, picture.profile)
+
+
+def write_image(path: Path, image: Image.Image, profile: bytes | None = None) -> None:
+    """Write an RGB or RGBA image; JPEG at quality 95 with full colour, all else without loss.
+
+    Args:
+        path: its suffix chooses the format; BMP holds no profile.
+        image: 8-bit.
+        profile: ICC profile.
+    Raises: as `write_picture`.
+    """
+    check_output(path, image.size, image.mode == "RGBA")
+    suffix = path.suffix.lower()
+    options: dict[str, Any] = {"icc_profile": profile} if profile else {}
+    if suffix in (".jpg", ".jpeg"):
+        options |= {"quality": 95, "subsampling": 0}
+    if suffix == ".webp":
+        options |= {"lossless": True, "exact": True}  # exact: colours below transparency too
+    buffer = io.BytesIO()
+    image.save(buffer, Image.registered_extensions()[suffix], **options)
+    write_atomically(path, buffer.getvalue())
+
+
+def check_output(path: Path, size: tuple[int, int] = (1, 1), has_alpha: bool = False) -> None:
+    """Raise ValueError if a picture of (width, height) could not be written there."""
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise ValueError(f"cannot write {path.name!r}: choose one of {', '.join(SUFFIXES)}")
+    check_writable(path, 4 * size[0] * size[1])
+    if max(size) > LONGEST_SIDE.get(suffix, max(size)):
+        raise ValueError(
+            f"{suffix} holds at most {LONGEST_SIDE[suffix]} pixels a side, the picture is "
+            f"{size[0]}x{size[1]}: write PNG instead"
+        )
+    if has_alpha and suffix in OPAQUE:
+        raise ValueError(
+            f"{path.name} cannot hold the picture's alpha channel: write PNG or WebP instead"
+        )
+
+
+def find_pictures(path: Path) -> list[Path]:
+    """The picture files of a folder, sorted and without hidden ones, or the file itself.
+
+    Raises: ValueError if there are none.
+    """
+    if not path.is_dir():
+        return [path]
+    files = sorted(
+        file
+        for file in path.iterdir()
+        if file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file.is_file()
+    )
+    if not files:
+        raise ValueError(f"no pictures ({', '.join(SUFFIXES)}) in the folder {path}")
+    return files

@@ -1,0 +1,1 @@
+"""Priors that stand on CLIP."""

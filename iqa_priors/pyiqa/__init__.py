@@ -1,0 +1,1 @@
+"""Priors whose networks are pyiqa's."""

@@ -1,0 +1,1 @@
+"""Training of quality models by pairs."""
