@@ -219,10 +219,10 @@ def fill_module(
     check_fit(module, tensors, what)
     state = {}
     for name, stored in tensors.items():
-        tensor = read_finite(stored).to(device, dtype).contiguous()
-        # A part of a larger tensor would keep all of it in memory.
-        whole = tensor.untyped_storage().nbytes() == tensor.nbytes
-        state[name] = tensor if whole else tensor.clone()
+        # A copy, since kernels round otherwise at another alignment: the same weights give the same
+        # bits whatever file they come from. A part of a larger tensor would keep all of it, too.
+        tensor = read_finite(stored)
+        state[name] = tensor.to(device, dtype, copy=True, memory_format=torch.contiguous_format)
     module.load_state_dict(state, assign=True)
     return module.eval().requires_grad_(False)
 
