@@ -1,6 +1,6 @@
 """Conditionings and ControlNets of ComfyUI, copied for one picture and frozen on it."""
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,7 +52,7 @@ class Conditioning:
         given = {"positive": self.positive}
         if self.negative is not None and self.guidance != 1:
             given["negative"] = self.negative
-        copied: dict[int, Any] = {}
+        copied: dict[Hashable, Any] = {}
         return {
             name: [
                 self._controlled(item, hint, copied)
@@ -61,7 +61,7 @@ class Conditioning:
             for name, conditioning in given.items()
         }
 
-    def _controlled(self, item: dict, hint: Tensor, copied: dict[int, Any]) -> dict:
+    def _controlled(self, item: dict, hint: Tensor, copied: dict[Hashable, Any]) -> dict:
         control = item.get("control")
         if control is not None:
             # hints are cached on the object, and this one may be a sampler's, too
