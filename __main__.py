@@ -5,9 +5,10 @@ import logging
 import sys
 from importlib import import_module, metadata
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, get_args
 
 from .command_line.failures import BAD_INPUT, EXPECTED, INTERRUPTED, exit_code, explain
+from .fidelity.choices import Start
 
 EPILOG = "The pocket backbone and prior are a preview of the method, not Stable Diffusion."
 
@@ -190,7 +191,7 @@ def _add_recover(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fidelity", default="low_resolution", help="a measure of docs/fidelity.md"
     )
-    parser.add_argument("--from", dest="start", choices=("noise", "jpeg"), default="noise")
+    parser.add_argument("--from", dest="start", choices=get_args(Start), default="noise")
     parser.add_argument("--iterations", type=int, default=500)
     parser.add_argument("--learning-rate", type=float, default=0.02)
     parser.add_argument("--size", type=int, help="central square of this many pixels")

@@ -22,8 +22,8 @@ import numpy as np
 import torch
 from latent_map.edict.backbones import load_backbone
 from latent_map.edict.tiling.tiles import vector_jacobian, with_graph
-from latent_map.fidelity import load_fidelity
-from latent_map.iqa_priors import load_prior
+from latent_map.fidelity.loading import load_fidelity
+from latent_map.iqa_priors.loading import load_prior
 from latent_map.map_estimation.enhance import enhance
 from latent_map.map_estimation.settings import preset
 from PIL import Image

@@ -15,8 +15,9 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from latent_map.fidelity import FIDELITIES, load_fidelity
+from latent_map.fidelity.catalog import FIDELITIES
 from latent_map.fidelity.dists import Dists
+from latent_map.fidelity.loading import load_fidelity
 from latent_map.fidelity.lpips import Lpips
 from latent_map.fidelity.networks import ALEXNET_LAYERS, VGG16_LAYERS
 from latent_map.files.pictures import read_picture

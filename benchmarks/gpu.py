@@ -27,8 +27,8 @@ import torch
 from latent_map.edict.backbones.compiled import CompiledBackbone
 from latent_map.edict.backbones.stable_diffusion.backbone import DiffusersBackbone
 from latent_map.edict.inversion import InversionOptions, invert_picture, round_trip_error
-from latent_map.fidelity import load_fidelity
-from latent_map.iqa_priors import load_prior
+from latent_map.fidelity.loading import load_fidelity
+from latent_map.iqa_priors.loading import load_prior
 from latent_map.map_estimation.enhance import enhance
 from latent_map.map_estimation.gradient_check import GradientCheck, check_gradient
 from latent_map.map_estimation.objective import Objective

@@ -23,8 +23,8 @@ from typing import NamedTuple
 import torch
 from latent_map.edict.backbones import load_backbone
 from latent_map.edict.protocols import Binding
-from latent_map.fidelity import load_fidelity
-from latent_map.iqa_priors import load_prior
+from latent_map.fidelity.loading import load_fidelity
+from latent_map.iqa_priors.loading import load_prior
 from latent_map.iqa_priors.niqe import load_niqe
 from latent_map.map_estimation.objective import Objective
 from latent_map.map_estimation.result import MapStep, Status

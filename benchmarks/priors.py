@@ -17,9 +17,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from latent_map.iqa_priors import PRIORS, Scorer, load_prior
 from latent_map.iqa_priors.arniqa import FEATURES, arniqa, build_encoder
+from latent_map.iqa_priors.catalog import PRIORS
+from latent_map.iqa_priors.loading import load_prior
 from latent_map.iqa_priors.pocket import build_network
+from latent_map.iqa_priors.prior import Scorer
 from latent_map.iqa_priors.pyiqa.networks import NETWORKS, random_network, scorer_of
 from torch import Tensor
 

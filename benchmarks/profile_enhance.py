@@ -10,8 +10,8 @@ from typing import Any
 
 from latent_map.edict.backbones import load_backbone
 from latent_map.edict.protocols import Binding
-from latent_map.fidelity import load_fidelity
-from latent_map.iqa_priors import load_prior
+from latent_map.fidelity.loading import load_fidelity
+from latent_map.iqa_priors.loading import load_prior
 from latent_map.map_estimation.enhance import enhance
 from latent_map.map_estimation.settings import preset
 from torch import Tensor

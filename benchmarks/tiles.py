@@ -33,8 +33,8 @@ from latent_map.edict.protocols import Binding
 from latent_map.edict.schedule import scaled_linear_alphas, vp_schedule
 from latent_map.edict.tiling import frozen_norms
 from latent_map.edict.tiling.tiles import spans, tiling
-from latent_map.fidelity import load_fidelity
-from latent_map.iqa_priors import load_prior
+from latent_map.fidelity.loading import load_fidelity
+from latent_map.iqa_priors.loading import load_prior
 from latent_map.map_estimation.enhance import enhance
 from latent_map.map_estimation.settings import preset
 from latent_map.map_estimation.spaces import DiffusionSpace

@@ -8,7 +8,6 @@ import torch
 
 from ..files.pictures import find_pictures, read_picture
 from ..files.state_file import check_writable
-from ..iqa_priors import PRIORS, load_prior
 from ..iqa_priors.calibration import (
     Calibration,
     calibrate_to_opinions,
@@ -16,6 +15,8 @@ from ..iqa_priors.calibration import (
     read_scores,
     save_calibration,
 )
+from ..iqa_priors.catalog import PRIORS
+from ..iqa_priors.loading import load_prior
 from ..map_estimation.enhance import check_prior
 from .failures import EXPECTED, tell
 from .plan import check_device, check_distinct

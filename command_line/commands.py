@@ -26,7 +26,8 @@ from ..edict.inversion import (
 )
 from ..edict.latents_file import load_latents, save_latents
 from ..edict.protocols import Backbone
-from ..fidelity import Fidelity, load_fidelity
+from ..fidelity.fidelity import Fidelity
+from ..fidelity.loading import load_fidelity
 from ..files.pictures import (
     Picture,
     check_output,
@@ -36,7 +37,8 @@ from ..files.pictures import (
     write_picture,
 )
 from ..files.state_file import check_writable, write_atomically
-from ..iqa_priors import CombinedPrior, Prior, load_prior
+from ..iqa_priors.loading import load_prior
+from ..iqa_priors.prior import CombinedPrior, Prior
 from ..map_estimation.enhance import check_prior
 from ..map_estimation.enhance import enhance as enhance_picture
 from ..map_estimation.report import before_after_sheet, describe_run, summarise

@@ -3,9 +3,9 @@
 import argparse
 from collections.abc import Mapping, Sequence
 
-from ..fidelity import FIDELITIES
+from ..fidelity.catalog import FIDELITIES
 from ..files.downloads import WeightFile, fetch_files
-from ..iqa_priors import PRIORS
+from ..iqa_priors.catalog import PRIORS
 
 
 def download_prior(options: argparse.Namespace) -> int:

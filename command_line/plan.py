@@ -10,7 +10,7 @@ import torch
 from ..edict.inversion import check_picture
 from ..files.pictures import check_output, find_pictures, read_picture
 from ..files.state_file import check_writable, load_state
-from ..iqa_priors import Prior
+from ..iqa_priors.prior import Prior
 from ..map_estimation.enhance import STATE_KIND, check_prior
 from ..map_estimation.report import sheet_size
 from .failures import EXPECTED, tell

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 from tqdm import tqdm
 
-from ..fidelity import load_fidelity
+from ..fidelity.loading import load_fidelity
 from ..fidelity.recovery import Recovery, recover_reference, starting_picture
 from ..files.pictures import Picture, check_output, read_picture, write_image, write_picture
 from ..files.state_file import check_writable, write_atomically

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,6 +10,7 @@ from torch import Tensor
 from ..files.downloads import WeightFile
 from .cw_ssim import cw_ssim_distance
 from .deviation import gmsd_distance, mcsd_distance
+from .fidelity import Fidelity
 from .fsim import fsim_distance
 from .information import ifc_distance, vif_distance
 from .low_resolution import low_resolution_distance
@@ -41,12 +42,6 @@ VAE = WeightFile(
     cache="checkpoints",
     marker="config.json",
 )
-
-
-class Fidelity(Protocol):
-    """A distance of two pictures (B, 3, H, W) in [0, 1], per item (B,), differentiable."""
-
-    def __call__(self, x: Tensor, x_init: Tensor, /) -> Tensor: ...
 
 
 class FidelityRow(NamedTuple):

@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .planes import Planes, gaussian_window, magnitude, on_planes
+from .choices import Planes
+from .planes import gaussian_window, magnitude, on_planes
 
 LEVEL, ORIENTATIONS = 4, 8
 WINDOW = 7

@@ -4,8 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .choices import Planes
 from .planes import (
-    Planes,
     convolve,
     gaussian_window,
     magnitude,

@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .planes import Planes, convolve, on_planes, pad
+from .choices import Planes
+from .planes import convolve, on_planes, pad
 from .tables import table
 
 LEVELS = 4

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from ..files.downloads import fetch_files, find_files
-from .catalog import FIDELITIES, REFUSED, Device, Fidelity, FidelityRow
+from .catalog import FIDELITIES, REFUSED, Device, FidelityRow
+from .choices import CHOICES, check_choice
+from .fidelity import Fidelity
 
 MISSING = " (file missing)"
-CHOICES = {"reduction": ("mse", "rms", "l2"), "planes": ("rgb", "luma")}
 
 
 def load_fidelity(
@@ -91,8 +92,4 @@ def _check_options(name: str, row: FidelityRow, options: dict[str, Any]) -> None
     if not (math.isfinite(sigma) and sigma > 0):
         raise ValueError(f"fidelity sigma {sigma} must be above 0")
     for option, choices in CHOICES.items():
-        if options.get(option, choices[0]) not in choices:
-            raise ValueError(
-                f"unknown {option} {options[option]!r}: choose {', '.join(choices[:-1])} or "
-                f"{choices[-1]}"
-            )
+        check_choice(option, options.get(option, choices[0]), choices)

@@ -1,13 +1,14 @@
 """Distance at reduced resolution: keeps content and colour, leaves room for detail, Eq. (20)."""
 
 import math
-from typing import Literal
+from typing import get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Reduction = Literal["mse", "rms", "l2"]
+from .choices import Reduction, check_choice
+
 # Keeps the square root's gradient finite where the optimisation starts, at distance zero.
 ROOT_GUARD = 1e-12
 
@@ -34,6 +35,7 @@ def low_resolution_distance(
     Raises: ValueError if scale or reduction is not one of these, or the shapes differ.
     Source: Zhang et al., arXiv 2403.06406, Eq. (20).
     """
+    check_choice("reduction", reduction, get_args(Reduction))
     if scale < 1:
         raise ValueError(f"scale {scale} must be 1 or more")
     if x.shape != x_init.shape:
@@ -43,9 +45,7 @@ def low_resolution_distance(
         return square.mean(1)
     if reduction == "rms":
         return _guarded_root(square.mean(1))
-    if reduction == "l2":
-        return _guarded_root(square.sum(1))
-    raise ValueError(f"unknown reduction {reduction!r}: choose mse, rms or l2")
+    return _guarded_root(square.sum(1))
 
 
 def _guarded_root(square: Tensor) -> Tensor:

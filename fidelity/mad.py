@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from .planes import Planes, magnitude, on_planes, safe_root
+from .choices import Planes
+from .planes import magnitude, on_planes, safe_root
 
 BLOCK, STEP = 16, 4
 LIGHTNESS_SCALE, LIGHTNESS_POWER = 0.02874, 2.2 / 3

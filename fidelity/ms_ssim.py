@@ -4,7 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .planes import Planes, gaussian_window, log_similarity, on_planes, similarity, smooth
+from .choices import Planes
+from .planes import gaussian_window, log_similarity, on_planes, similarity, smooth
 
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 WINDOW = 11

@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .planes import Planes, convolve, on_planes, pad, safe_root
+from .choices import Planes
+from .planes import convolve, on_planes, pad, safe_root
 
 BINOMIAL = (0.05, 0.25, 0.40, 0.25, 0.05)
 # Per scale, finest first: the weights of the four neighbours (above, left, right, below) whose

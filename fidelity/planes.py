@@ -3,13 +3,14 @@
 import math
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Planes = Literal["rgb", "luma"]
+from .choices import Planes, check_choice
+
 PlaneMeasure = Callable[[Tensor, Tensor], Tensor]
 SMALLEST_SIDE = 16
 BT601 = (0.299, 0.587, 0.114)
@@ -46,11 +47,10 @@ def on_planes(measure: PlaneMeasure, x: Tensor, x_init: Tensor, planes: Planes) 
     Raises: ValueError for other planes, and as `check_pair`.
     """
     check_pair(x, x_init)
+    check_choice("planes", planes, get_args(Planes))
     batch, _, height, width = x.shape
     if planes == "luma":
         x, x_init = (mix_channels(image, (BT601,)) for image in (x, x_init))
-    elif planes != "rgb":
-        raise ValueError(f"unknown planes {planes!r}: choose rgb or luma")
     x, x_init = (255 * image.reshape(-1, 1, height, width) for image in (x, x_init))
     return measure(x, x_init).reshape(batch, -1).mean(1)
 

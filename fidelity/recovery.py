@@ -3,14 +3,14 @@
 import io
 import math
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
-from .catalog import Fidelity
+from .choices import Start, check_choice
+from .fidelity import Fidelity
 
-Start = Literal["noise", "jpeg"]
 NOISE_MEAN, NOISE_DEVIATION = 0.5, 0.2
 JPEG_QUALITY = 5
 FINAL_RATE = 0.05  # of the first learning rate, at the end of the cosine
@@ -41,12 +41,11 @@ def starting_picture(reference: Tensor, start: Start, seed: int = 0) -> Tensor:
         seed: of the noise.
     Raises: ValueError for another start.
     """
+    check_choice("start", start, get_args(Start))
     if start == "noise":
         noise = torch.randn(reference.shape, generator=torch.Generator().manual_seed(seed))
         return (NOISE_MEAN + NOISE_DEVIATION * noise).clamp(0, 1).to(reference)
-    if start == "jpeg":
-        return _compress(reference)
-    raise ValueError(f"unknown start {start!r}: choose noise or jpeg")
+    return _compress(reference)
 
 
 def recover_reference(

@@ -3,17 +3,16 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, get_args
 
 from ..files.downloads import WeightFile, find_file, find_files, standard_folders
 from ..files.downloads import missing_message as message_of
 from .catalog import PRIORS
+from .choices import Crops
 from .logistic import Logistic
 from .prior import QualityPrior
 from .prior_row import Device, PriorRow
 from .pyiqa.catalog import REFUSED
-
-Crops = Literal["cover", "official"]
 
 
 def load_prior(
@@ -39,8 +38,8 @@ def load_prior(
         another prior.
     """
     row = _row(name)
-    if crops not in ("cover", "official"):
-        raise ValueError(f"unknown crops {crops!r}: choose cover or official")
+    if crops not in get_args(Crops):
+        raise ValueError(f"unknown crops {crops!r}: choose {' or '.join(get_args(Crops))}")
     logistic = _logistic(name, row, calibration)
     paths = find_files("prior", name, row.files, folders, path)
     scorer = row.load(device, paths)

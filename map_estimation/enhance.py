@@ -12,7 +12,7 @@ from torch import Tensor
 from ..edict.bijections.edict import LatentPair
 from ..edict.inversion import EdictLatents, bind, check_picture
 from ..edict.protocols import Backbone
-from ..fidelity import Fidelity
+from ..fidelity.fidelity import Fidelity
 from ..files.state_file import load_state, save_state
 from ..iqa_priors.prior import Prior
 from .objective import Objective

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..fidelity import Fidelity
+from ..fidelity.fidelity import Fidelity
 from ..iqa_priors.prior import Prior
 
 log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..fidelity import Fidelity
+from ..fidelity.fidelity import Fidelity
 from .spaces import Space
 
 LEVELS = 5  # dilations 1 to 16: the colours of regions wider than about 60 pixels

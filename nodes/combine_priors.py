@@ -2,7 +2,7 @@
 
 from comfy_api.latest import io
 
-from ..iqa_priors import CombinedPrior
+from ..iqa_priors.prior import CombinedPrior
 from .sockets import CATEGORY, IqaPrior
 
 

@@ -6,7 +6,9 @@ import comfy.model_management as mm
 import folder_paths
 from comfy_api.latest import io
 
-from ..fidelity import FIDELITIES, REFUSED, available, load_fidelity, missing_file
+from ..fidelity.catalog import FIDELITIES, REFUSED
+from ..fidelity.choices import CHOICES
+from ..fidelity.loading import available, load_fidelity, missing_file
 from .iqa_prior import MISSING, model_folders
 from .session import outside_inference_mode
 from .sockets import CATEGORY, Fidelity
@@ -39,14 +41,14 @@ class FidelityLoss(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "reduction",
-                    options=["mse", "rms", "l2"],
+                    options=list(CHOICES["reduction"]),
                     default="mse",
                     tooltip="low_resolution only: mean square, its root, or the norm as printed in "
                     "the paper, which holds the picture far tighter.",
                 ),
                 io.Combo.Input(
                     "planes",
-                    options=["rgb", "luma"],
+                    options=list(CHOICES["planes"]),
                     default="rgb",
                     optional=True,
                     tooltip="For measures of grey pictures ("

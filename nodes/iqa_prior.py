@@ -2,12 +2,15 @@
 
 import os
 from pathlib import Path
+from typing import get_args
 
 import comfy.model_management as mm
 import folder_paths
 from comfy_api.latest import io
 
-from ..iqa_priors import PRIORS, load_prior, missing_files, missing_message
+from ..iqa_priors.catalog import PRIORS
+from ..iqa_priors.choices import Crops
+from ..iqa_priors.loading import load_prior, missing_files, missing_message
 from .session import outside_inference_mode
 from .sockets import CATEGORY
 from .sockets import IqaPrior as IqaPriorSocket
@@ -68,7 +71,7 @@ class IqaPrior(io.ComfyNode):
                 io.Combo.Input("name", options=_options(), default="pocket", tooltip=_tooltip()),
                 io.Combo.Input(
                     "crops",
-                    options=["cover", "official"],
+                    options=list(get_args(Crops)),
                     default="cover",
                     optional=True,
                     tooltip="For models that look at crops. cover: each pixel weighs the same, so "

@@ -7,8 +7,8 @@ import torch
 from comfy_api.latest import io
 
 from ..edict.backbones import load_backbone
-from ..fidelity import load_fidelity
-from ..iqa_priors import load_prior
+from ..fidelity.loading import load_fidelity
+from ..iqa_priors.loading import load_prior
 from ..map_estimation.enhance import enhance_each
 from ..map_estimation.report import plot_trace, summarise
 from ..map_estimation.restraints import Restraints

@@ -5,8 +5,8 @@ import zipfile
 
 import pytest
 import torch
-from latent_map.iqa_priors import load_prior
 from latent_map.iqa_priors.arniqa import FEATURES, arniqa, build_encoder, read_linear
+from latent_map.iqa_priors.loading import load_prior
 from latent_map.iqa_priors.torchscript_tensors import is_program, program_tensors
 from safetensors.torch import save_file
 from torch import nn

@@ -16,9 +16,9 @@ from latent_map.edict.inversion import (
 from latent_map.edict.latents_file import load_latents, save_latents
 from latent_map.edict.protocols import Binding
 from latent_map.edict.tiling.tiles import TiledDenoiser
-from latent_map.fidelity import load_fidelity
+from latent_map.fidelity.loading import load_fidelity
 from latent_map.files.pictures import read_picture, to_image, write_image
-from latent_map.iqa_priors import QualityPrior
+from latent_map.iqa_priors.prior import QualityPrior
 from latent_map.map_estimation.enhance import enhance, optimise_latents
 from latent_map.map_estimation.objective import Objective
 from latent_map.map_estimation.result import Cancel, Status

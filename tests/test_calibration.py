@@ -6,7 +6,6 @@ import math
 import numpy as np
 import pytest
 from latent_map.__main__ import main
-from latent_map.iqa_priors import load_prior
 from latent_map.iqa_priors.calibration import (
     calibrate_to_opinions,
     calibrate_to_scores,
@@ -14,6 +13,7 @@ from latent_map.iqa_priors.calibration import (
     save_calibration,
 )
 from latent_map.iqa_priors.correlation import plcc, srcc
+from latent_map.iqa_priors.loading import load_prior
 from PIL import Image
 
 EXACT = 1e-4  # relative: the optimiser's own stopping tolerance on noise-free data

@@ -11,11 +11,11 @@ from functools import partial
 
 import pytest
 import torch
-from latent_map.iqa_priors import load_prior
 from latent_map.iqa_priors.clip.clipiqa import build_clipiqa
 from latent_map.iqa_priors.clip.laion_aes import Head, laion_aes
 from latent_map.iqa_priors.clip.model import Clip, clip_tensors, shape_of
 from latent_map.iqa_priors.clip.qualiclip import qualiclip
+from latent_map.iqa_priors.loading import load_prior
 
 from . import clip_weights as cw
 

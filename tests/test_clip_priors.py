@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from latent_map.iqa_priors import load_prior
 from latent_map.iqa_priors.clip import model as clip_model
 from latent_map.iqa_priors.clip.clipiqa import PROMPTS, load_clipiqa
 from latent_map.iqa_priors.clip.liqe import (
@@ -21,6 +20,7 @@ from latent_map.iqa_priors.clip.liqe import (
 )
 from latent_map.iqa_priors.clip.model import Clip, ResnetShape, VisionShape, load_clip
 from latent_map.iqa_priors.clip.tokens import END, START, tokenise
+from latent_map.iqa_priors.loading import load_prior
 from safetensors.torch import load_file, save_file
 
 from . import clip_weights as cw

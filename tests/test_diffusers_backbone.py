@@ -48,7 +48,7 @@ from latent_map.edict.inversion import (
 )
 from latent_map.edict.latents_file import load_latents, save_latents
 from latent_map.edict.tape import Tape
-from latent_map.fidelity import load_fidelity
+from latent_map.fidelity.loading import load_fidelity
 from latent_map.files.pictures import to_image
 from latent_map.files.weights import Stored, check_fit
 from latent_map.map_estimation.enhance import enhance

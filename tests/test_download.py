@@ -9,10 +9,10 @@ import pytest
 import torch
 from latent_map.__main__ import main
 from latent_map.command_line.download import SOURCES, RemoteFile, Source
-from latent_map.fidelity import FIDELITIES
+from latent_map.fidelity.catalog import FIDELITIES
 from latent_map.files import downloads
 from latent_map.files.downloads import WeightFile, fetch, fetch_files
-from latent_map.iqa_priors import PRIORS
+from latent_map.iqa_priors.catalog import PRIORS
 from safetensors.torch import save
 
 WEIGHTS = save({"a": torch.arange(20000).float()})

@@ -11,8 +11,9 @@ from latent_map.edict.inversion import (
     reconstruct_picture,
     round_trip_error,
 )
-from latent_map.fidelity import load_fidelity
-from latent_map.iqa_priors import Logistic, QualityPrior
+from latent_map.fidelity.loading import load_fidelity
+from latent_map.iqa_priors.logistic import Logistic
+from latent_map.iqa_priors.prior import QualityPrior
 from latent_map.map_estimation.enhance import enhance, optimise_latents
 from latent_map.map_estimation.result import Cancel, NonFiniteError, Status
 from latent_map.map_estimation.settings import PRESETS, MapSettings, preset

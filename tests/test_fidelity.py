@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from latent_map.fidelity import load_fidelity
+from latent_map.fidelity.loading import load_fidelity
 from latent_map.fidelity.low_resolution import downsample, low_resolution_distance
 from latent_map.fidelity.pixel import mean_absolute_error, mean_squared_error
 

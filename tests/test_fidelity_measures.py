@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from latent_map.fidelity import FIDELITIES, fsim, load_fidelity, vsi
+from latent_map.fidelity import fsim, vsi
+from latent_map.fidelity.catalog import FIDELITIES
 from latent_map.fidelity.deviation import mcsd_distance
 from latent_map.fidelity.information import ifc_distance
+from latent_map.fidelity.loading import load_fidelity
 from latent_map.fidelity.planes import BT601, log_similarity, magnitude, mix_channels, pad
 from latent_map.fidelity.smoothed import pamse_distance
 

@@ -7,8 +7,9 @@ import urllib.response
 
 import pytest
 import torch
-from latent_map.fidelity import FIDELITIES, REFUSED, available, load_fidelity, missing_file
+from latent_map.fidelity.catalog import FIDELITIES, REFUSED
 from latent_map.fidelity.dists import Dists
+from latent_map.fidelity.loading import available, load_fidelity, missing_file
 from latent_map.fidelity.lpips import Lpips
 from latent_map.fidelity.networks import ALEXNET_LAYERS, VGG16_LAYERS, FeatureNetwork, load_weights
 from latent_map.fidelity.tables import table

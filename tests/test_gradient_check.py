@@ -3,7 +3,8 @@ import logging
 import pytest
 import torch
 from latent_map.edict.protocols import Binding
-from latent_map.iqa_priors import Logistic, QualityPrior
+from latent_map.iqa_priors.logistic import Logistic
+from latent_map.iqa_priors.prior import QualityPrior
 from latent_map.map_estimation.gradient_check import LIMIT, check_gradient
 
 from .test_solver import make_solver, settings

@@ -145,7 +145,8 @@ def test_importing_the_pack_is_quick_and_light():
 
 
 def test_the_engine_loads_heavy_packages_only_when_they_are_used():
-    modules = "map_estimation.enhance", "edict.backbones", "edict.latents_file", "iqa_priors"
+    modules = "map_estimation.enhance", "edict.backbones", "edict.latents_file"
+    modules += "iqa_priors.loading", "fidelity.loading"
     code = "import sys\n" + "".join(f"import latent_map.{module}\n" for module in modules)
     assert not in_subprocess(code + f"print(*(set({HEAVY}) & set(sys.modules)))")
 
@@ -157,3 +158,9 @@ def test_the_command_line_shows_its_help_without_torch():
         "except SystemExit: print('torch' in sys.modules)"
     )
     assert in_subprocess(code)[-1] == "False"
+
+
+def test_what_can_be_chosen_is_listed_without_torch():
+    modules = "iqa_priors.choices", "fidelity.choices"
+    code = "import sys\n" + "".join(f"import latent_map.{module}\n" for module in modules)
+    assert not in_subprocess(code + f"print(*({{'torch', 'numpy', *{HEAVY}}} & set(sys.modules)))")

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from latent_map.iqa_priors import QualityPrior
+from latent_map.iqa_priors.prior import QualityPrior
 from latent_map.map_estimation import lbfgs
 from latent_map.map_estimation.lbfgs import TRIALS, Lbfgs, Trial, WolfeSearch
 from latent_map.map_estimation.result import NonFiniteError, Status

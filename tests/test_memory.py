@@ -18,7 +18,7 @@ from latent_map.edict.protocols import Binding
 from latent_map.edict.tiling import binding as tiled_binding
 from latent_map.edict.tiling.binding import tile_that_fits
 from latent_map.edict.tiling.tiles import TiledDenoiser
-from latent_map.fidelity import load_fidelity
+from latent_map.fidelity.loading import load_fidelity
 from latent_map.files.state_file import load_state, save_state
 from latent_map.map_estimation.enhance import enhance, optimise_latents
 from latent_map.map_estimation.result import Cancel, Status

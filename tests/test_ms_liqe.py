@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 from latent_map.__main__ import main
-from latent_map.iqa_priors import load_prior
 from latent_map.iqa_priors.clip.liqe import (
     QUALITY_PROMPTS,
     Liqe,
@@ -29,6 +28,7 @@ from latent_map.iqa_priors.clip.model import (
 )
 from latent_map.iqa_priors.clip.ms_liqe import three_levels
 from latent_map.iqa_priors.clip.tokens import tokenise
+from latent_map.iqa_priors.loading import load_prior
 from latent_map.iqa_priors.training.loop import Plan, Training, fit
 from latent_map.iqa_priors.training.ms_liqe import (
     MsLiqeOptions,

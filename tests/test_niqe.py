@@ -3,8 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from latent_map.iqa_priors import load_prior
 from latent_map.iqa_priors import niqe as niqe_module
+from latent_map.iqa_priors.loading import load_prior
 from latent_map.iqa_priors.niqe import (
     PARAMETERS_FILE,
     block_statistics,

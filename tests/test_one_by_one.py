@@ -5,7 +5,10 @@ import weakref
 
 import pytest
 import torch
-from latent_map.iqa_priors import Logistic, QualityPrior, load_prior, one_by_one
+from latent_map.iqa_priors import one_by_one
+from latent_map.iqa_priors.loading import load_prior
+from latent_map.iqa_priors.logistic import Logistic
+from latent_map.iqa_priors.prior import QualityPrior
 from torch import Tensor
 
 from .toys import picture

@@ -8,18 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from latent_map.edict.memory import graph_bytes
 from latent_map.files.downloads import WeightFile, find_files
-from latent_map.iqa_priors import (
-    PRIORS,
-    CombinedPrior,
-    Logistic,
-    PriorRow,
-    QualityPrior,
-    Scorer,
-    load_prior,
-    missing_files,
-    missing_message,
-    score_pictures,
-)
+from latent_map.iqa_priors.catalog import PRIORS
+from latent_map.iqa_priors.loading import load_prior, missing_files, missing_message
+from latent_map.iqa_priors.logistic import Logistic
+from latent_map.iqa_priors.prior import CombinedPrior, QualityPrior, Scorer
+from latent_map.iqa_priors.prior_row import PriorRow
+from latent_map.iqa_priors.score_report import score_pictures
 
 from .toys import picture
 

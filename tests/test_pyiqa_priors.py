@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torch.nn.functional as F
-from latent_map.iqa_priors import PRIORS, load_prior
-from latent_map.iqa_priors.catalog import PYIQA_PRIORS
+from latent_map.iqa_priors.catalog import PRIORS, PYIQA_PRIORS
 from latent_map.iqa_priors.crops import crop_outputs
+from latent_map.iqa_priors.loading import load_prior
 from latent_map.iqa_priors.pyiqa.networks import (
     NETWORKS,
     hyperiqa,

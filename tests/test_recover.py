@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 from latent_map.__main__ import main
-from latent_map.fidelity import load_fidelity
+from latent_map.fidelity.loading import load_fidelity
 from latent_map.fidelity.recovery import recover_reference, starting_picture
 from latent_map.files.pictures import Picture, read_picture, write_picture
 

@@ -3,7 +3,8 @@ import json
 import numpy as np
 import pytest
 import torch
-from latent_map.iqa_priors import Logistic, QualityPrior
+from latent_map.iqa_priors.logistic import Logistic
+from latent_map.iqa_priors.prior import QualityPrior
 from latent_map.map_estimation.report import (
     CURVES,
     PAPER,

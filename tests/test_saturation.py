@@ -1,7 +1,8 @@
 """A prior at a flat end of its logistic is named before it disappoints."""
 
 import pytest
-from latent_map.iqa_priors import Logistic, QualityPrior
+from latent_map.iqa_priors.logistic import Logistic
+from latent_map.iqa_priors.prior import QualityPrior
 from latent_map.map_estimation.objective import Objective
 from latent_map.map_estimation.settings import MapSettings
 from latent_map.map_estimation.solver import MapSolver

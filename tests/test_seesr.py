@@ -22,7 +22,7 @@ from latent_map.edict.backbones.stable_diffusion.text import Conditioning
 from latent_map.edict.bijections.edict import LatentPair, differentiable_reconstruct
 from latent_map.edict.inversion import InversionOptions, invert_picture, round_trip_error
 from latent_map.edict.latents_file import load_latents, save_latents
-from latent_map.fidelity import load_fidelity
+from latent_map.fidelity.loading import load_fidelity
 from latent_map.files.weights import find_tensors
 from latent_map.map_estimation.enhance import enhance
 from latent_map.map_estimation.settings import MapSettings

@@ -5,8 +5,9 @@ import pytest
 import torch
 from latent_map.edict.bijections.edict import LatentPair
 from latent_map.edict.inversion import InversionOptions, bind
-from latent_map.fidelity import load_fidelity
-from latent_map.iqa_priors import Logistic, QualityPrior
+from latent_map.fidelity.loading import load_fidelity
+from latent_map.iqa_priors.logistic import Logistic
+from latent_map.iqa_priors.prior import QualityPrior
 from latent_map.map_estimation.enhance import enhance
 from latent_map.map_estimation.objective import Objective
 from latent_map.map_estimation.result import Cancel, NonFiniteError, Status

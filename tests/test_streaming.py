@@ -9,8 +9,10 @@ from dataclasses import replace
 import pytest
 import torch
 from latent_map.edict.inversion import InversionOptions
-from latent_map.fidelity import load_fidelity
-from latent_map.iqa_priors import Logistic, QualityPrior, score_pictures
+from latent_map.fidelity.loading import load_fidelity
+from latent_map.iqa_priors.logistic import Logistic
+from latent_map.iqa_priors.prior import QualityPrior
+from latent_map.iqa_priors.score_report import score_pictures
 from latent_map.map_estimation.enhance import enhance, enhance_each
 from latent_map.map_estimation.restraints import Restraints
 from latent_map.map_estimation.result import Cancel, NonFiniteError, Status

@@ -4,7 +4,7 @@ import csv
 
 import pytest
 import torch
-from latent_map.fidelity import load_fidelity
+from latent_map.fidelity.loading import load_fidelity
 from latent_map.fidelity.vae_features import SD_CONFIG, VaeEncoder, VaeFeatures, load_vae_encoder
 from latent_map.fidelity.vae_qa import (
     VaeQa,

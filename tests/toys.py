@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from latent_map.edict.protocols import Binding
 from latent_map.edict.schedule import Prediction, Schedule, scaled_linear_alphas, vp_schedule
-from latent_map.iqa_priors import Logistic, QualityPrior
+from latent_map.iqa_priors.logistic import Logistic
+from latent_map.iqa_priors.prior import QualityPrior
 from torch import Tensor
 
 BLOCK = 2  # the codec folds 2x2 pixels into channels

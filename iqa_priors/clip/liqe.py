@@ -8,12 +8,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Literal
+from typing import get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..choices import Pooling
 from ..crops import (
     Position,
     covering_crops,
@@ -46,7 +47,6 @@ MULTITASK_PROMPTS = tuple(
     for quality, scene, distortion in product(QUALITIES, (*SCENES, "others"), DISTORTIONS)
 )
 
-Pooling = Literal["crops", "levels"]
 Pyramid = Callable[[Tensor], list[Tensor]]
 
 
@@ -176,8 +176,8 @@ def build_liqe(
     """
     if not isinstance(clip.shape.image, VisionShape):
         raise ValueError("LIQE needs a CLIP with a transformer as image tower, as ViT-B/32")
-    if pooling not in ("crops", "levels"):
-        raise ValueError(f"unknown pooling {pooling!r}: choose crops or levels")
+    if pooling not in get_args(Pooling):
+        raise ValueError(f"unknown pooling {pooling!r}: choose {' or '.join(get_args(Pooling))}")
     clip.eval().requires_grad_(False)
     with torch.no_grad():
         text = clip.encode_text(tokenise(prompts).to(clip.logit_scale.device))

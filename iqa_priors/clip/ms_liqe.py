@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..choices import Pooling
 from ..prior import Scorer
-from .liqe import SIDE, Pooling, Pyramid, as_scorer, build_liqe
+from .liqe import SIDE, Pyramid, as_scorer, build_liqe
 from .model import load_clip
 
 MIDDLE = 0.75

@@ -8,19 +8,20 @@ import logging
 import math
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
 
-from ..clip.liqe import QUALITY_PROMPTS, Liqe, Pooling, expected_quality
+from ..choices import Pooling, Ties
+from ..clip.liqe import QUALITY_PROMPTS, Liqe, expected_quality
 from ..clip.model import Clip, VisionShape, load_clip
 from ..clip.ms_liqe import three_levels
 from ..clip.tokens import tokenise
 from ..correlation import plcc, srcc
 from .loop import PRECISIONS, Plan, Training, fit
 from .opinion_data import Batch, Dataset, EpochBatches, load_batches, read_rgb
-from .pairwise_loss import Ties, mixture_loss
+from .pairwise_loss import mixture_loss
 
 log = logging.getLogger(__name__)
 WEIGHTS, CHECKPOINT, LOG = "ms_liqe.safetensors", "checkpoint.pt", "log.csv"
@@ -76,8 +77,8 @@ class MsLiqeOptions:
 
 
 CHOICES = {
-    "pooling": ("crops", "levels"),
-    "ties": ("half", "first"),
+    "pooling": get_args(Pooling),
+    "ties": get_args(Ties),
     "precision": ("auto", *PRECISIONS),
 }
 OPTION_NAMES = tuple(field.name for field in fields(MsLiqeOptions))

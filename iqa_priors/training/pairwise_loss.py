@@ -1,13 +1,12 @@
 """Learning from comparisons: labels, Thurstone's model and the fidelity loss, Eqs. (25) to (27)."""
 
 import math
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Ties = Literal["half", "first"]
+from ..choices import Ties
 
 
 def preference_label(first: Tensor, second: Tensor, ties: Ties = "half") -> Tensor:
