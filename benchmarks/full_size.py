@@ -3,8 +3,9 @@
 from typing import Any
 
 import torch
-from latent_map.edict.backbones.stable_diffusion.backbone import DiffusersBackbone, DiffusersOptions
+from latent_map.edict.backbones.stable_diffusion.backbone import DiffusersBackbone
 from latent_map.edict.backbones.stable_diffusion.denoiser import Networks
+from latent_map.edict.backbones.stable_diffusion.options import DiffusersOptions
 from latent_map.edict.backbones.stable_diffusion.text import Conditioning
 from latent_map.edict.schedule import scaled_linear_alphas
 from torch import nn

@@ -10,7 +10,6 @@ import torch
 from latent_map.__main__ import main
 from latent_map.edict.backbones import load_backbone
 from latent_map.edict.backbones.stable_diffusion.backbone import (
-    DiffusersOptions,
     find,
     identity,
     load_diffusers,
@@ -37,6 +36,7 @@ from latent_map.edict.backbones.stable_diffusion.networks import (
     build_vae,
     text_tensors,
 )
+from latent_map.edict.backbones.stable_diffusion.options import DiffusersOptions
 from latent_map.edict.backbones.stable_diffusion.schedule import noise_levels
 from latent_map.edict.bijections.edict import LatentPair
 from latent_map.edict.inversion import (

@@ -16,6 +16,7 @@ from latent_map.edict.backbones.seesr.network import (
     build_seesr_unet,
     rename_keys,
 )
+from latent_map.edict.backbones.seesr.options import SeesrOptions
 from latent_map.edict.backbones.stable_diffusion.denoiser import Networks
 from latent_map.edict.backbones.stable_diffusion.networks import load_network
 from latent_map.edict.backbones.stable_diffusion.text import Conditioning
@@ -333,7 +334,7 @@ def test_half_precision_files_and_a_single_file_base_are_read(copied, tmp_path):
 def test_options_and_files_tell_backbones_apart(backbone, copied):
     def name(**options):
         places = {key: str(path) for key, path in copied.items()}
-        chosen = seesr.SeesrOptions(**places, dtype="float32", **options)
+        chosen = SeesrOptions(**places, dtype="float32", **options)
         return seesr.identity(chosen, seesr.find_seesr(chosen))
 
     assert name() == backbone.name  # moved files are the same files

@@ -1,20 +1,41 @@
 """The networks behind one calling convention."""
 
-from collections.abc import Callable
-from typing import Any
+from __future__ import annotations
 
-import torch
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..protocols import Backbone
-from .compiled import CompiledBackbone
-from .pocket.backbone import load_pocket
-from .seesr.backbone import load_seesr
-from .stable_diffusion.backbone import load_diffusers
+from .pocket.options import PocketOptions
+from .seesr.options import SeesrOptions
+from .stable_diffusion.options import DiffusersOptions
 
-BACKBONES: dict[str, Callable[..., Backbone]] = {
-    "pocket": load_pocket,
-    "diffusers": load_diffusers,
-    "seesr": load_seesr,
+if TYPE_CHECKING:  # the command line asks for options, long before it needs torch
+    import torch
+
+    from ..protocols import Backbone
+
+
+class BackboneType(NamedTuple):
+    """A kind of backbone.
+
+    Attributes:
+        options: a frozen dataclass: what can be chosen.
+        module, function: its loader, which takes a device and the options as keywords.
+    """
+
+    options: type
+    module: str
+    function: str
+
+    def load(self, device: str | torch.device, **options: Any) -> Backbone:
+        """Load it; its module is imported now."""
+        return getattr(import_module(self.module, __package__), self.function)(device, **options)
+
+
+BACKBONES = {
+    "pocket": BackboneType(PocketOptions, ".pocket.backbone", "load_pocket"),
+    "diffusers": BackboneType(DiffusersOptions, ".stable_diffusion.backbone", "load_diffusers"),
+    "seesr": BackboneType(SeesrOptions, ".seesr.backbone", "load_seesr"),
 }
 
 
@@ -27,11 +48,14 @@ def load_backbone(
         name: one of `BACKBONES`.
         device: where it works.
         compile: its networks through torch.compile: minutes at each picture size's first call.
-        options: what that backbone takes: "pocket" nothing, "diffusers" the attributes of
-            `DiffusersOptions`, "seesr" those of `SeesrOptions`.
+        options: the attributes of the type's options.
     Raises: ValueError for an unknown name or unusable weights.
     """
     if name not in BACKBONES:
         raise ValueError(f"unknown backbone {name!r}: choose from {', '.join(BACKBONES)}")
-    backbone = BACKBONES[name](device, **options)
-    return CompiledBackbone(backbone) if compile else backbone
+    backbone = BACKBONES[name].load(device, **options)
+    if not compile:
+        return backbone
+    from .compiled import CompiledBackbone
+
+    return CompiledBackbone(backbone)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ....files.weights import Stored, fingerprint
 from ...schedule import Prediction
-from ..stable_diffusion.backbone import DiffusersBackbone, DiffusersOptions, Precision, choose_dtype
+from ..stable_diffusion.backbone import DiffusersBackbone, choose_dtype
 from ..stable_diffusion.denoiser import Networks
 from ..stable_diffusion.files import Checkpoint, Part, find_checkpoint, find_part
 from ..stable_diffusion.networks import build_vae, check_network, load_network
@@ -27,6 +27,7 @@ from .network import (
     build_seesr_unet,
     rename_keys,
 )
+from .options import SeesrOptions
 from .ram import SWIN_L, ImageEncoder, image_tokens
 
 log = logging.getLogger(__name__)
@@ -34,47 +35,6 @@ WITHOUT_DAPE = (
     "without DAPE, SeeSR does not know what is in the picture: it was never trained without these "
     "tokens, so textures may be bland or belong to something else, and its gradients with them"
 )
-
-
-@dataclass(frozen=True)
-class SeesrOptions:
-    """What fixes a SeeSR backbone; strings and numbers only, so that a state can keep it.
-
-    Attributes:
-        path: folder with unet/ and controlnet/.
-        base: SD 2.0 or 2.1, a diffusers folder or a single-file checkpoint: text encoder,
-            autoencoder and noise levels.
-        dape, ram: DAPE.pth and ram_swin_large_14m.pth, or the file converted from them as `dape`;
-            "" looks in `path` and in the folder that holds it.
-        prompt, negative, cfg, control_strength, dtype, tokenizer: as in `DiffusersOptions`.
-        without_dape: go on without image tokens, on zeros, which SeeSR was never trained on.
-    """
-
-    path: str
-    base: str
-    dape: str = ""
-    ram: str = ""
-    prompt: str = ""
-    negative: str = ""
-    cfg: float = 1.0
-    control_strength: float = 1.0
-    dtype: Precision = "auto"
-    tokenizer: str = ""
-    without_dape: bool = False
-
-    @property
-    def stock(self) -> DiffusersOptions:
-        """The base as a backbone of its own. Raises ValueError for values that cannot work."""
-        return DiffusersOptions(
-            self.base,
-            control_strength=self.control_strength,
-            prompt=self.prompt,
-            negative=self.negative,
-            cfg=self.cfg,
-            dtype=self.dtype,
-            prediction="eps",
-            tokenizer=self.tokenizer,
-        )
 
 
 @dataclass(frozen=True)
@@ -119,7 +79,7 @@ class SeesrBackbone(DiffusersBackbone):
         name: str,
         encoder: ImageEncoder | None,
     ):
-        super().__init__(networks, conditioning, levels, options.stock, name)
+        super().__init__(networks, conditioning, levels, options, name)
         self.recipe = {"name": "seesr", **asdict(options)}
         self.encoder = encoder
 
@@ -154,14 +114,14 @@ def load_seesr(
             "SeeSR needs two folders: path, with its unet/ and controlnet/, and base, Stable "
             "Diffusion 2.0 or 2.1"
         )
-    chosen = _absolute(SeesrOptions(str(path), str(base), **options))
-    dtype = choose_dtype(chosen.stock.dtype, device)
+    chosen = _absolute(SeesrOptions(str(path), base=str(base), **options))
+    dtype = choose_dtype(chosen.dtype, device)
     chosen = replace(chosen, dtype=str(dtype).removeprefix("torch."))
     found = find_seesr(chosen)
     name = identity(chosen, found)
     levels = noise_levels(found.base.scheduler, chosen.base)
     tokenizer = Path(chosen.tokenizer) if chosen.tokenizer else None
-    conditioning = encode_prompts(found.base, chosen.stock.prompts, device, tokenizer)
+    conditioning = encode_prompts(found.base, chosen.prompts, device, tokenizer)
     for network, part, what in found.parts():
         own = torch.float32 if network is found.networks.vae else dtype
         load_network(network, part.tensors, what, own, device)

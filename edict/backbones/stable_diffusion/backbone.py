@@ -2,10 +2,9 @@
 
 import hashlib
 import json
-import math
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,51 +22,9 @@ from .networks import (
     find_controlnet,
     load_network,
 )
+from .options import DiffusersOptions, StableDiffusionOptions
 from .schedule import noise_levels
 from .text import Conditioning, check_text_encoders, encode_prompts
-
-Precision = Literal["auto", "float32", "bfloat16", "float16"]
-
-
-@dataclass(frozen=True)
-class DiffusersOptions:
-    """What fixes a diffusers backbone; strings and numbers only, so that a state can keep it.
-
-    Attributes:
-        path: a diffusers folder or a single-file checkpoint.
-        controlnet: a diffusers folder or file; "" for none. It sees the picture being enhanced.
-        control_strength: factor of the ControlNet's residuals, finite.
-        prompt, negative: texts; the negative one is used only with guidance.
-        cfg: guidance. 1 computes one branch; others two, which doubles the cost.
-        dtype: of the network; "auto" is float32 on the CPU, else bfloat16 where there is it, else
-            float16. The state stays float64 and the autoencoder float32.
-        prediction: "auto", or "eps" or "v" where the file does not tell.
-        tokenizer: folder with vocab.json and merges.txt, for prompts with single files.
-    """
-
-    path: str
-    controlnet: str = ""
-    control_strength: float = 1.0
-    prompt: str = ""
-    negative: str = ""
-    cfg: float = 1.0
-    dtype: Precision = "auto"
-    prediction: Literal["auto", "eps", "v"] = "auto"
-    tokenizer: str = ""
-
-    def __post_init__(self):
-        for name in ("cfg", "control_strength"):
-            if not math.isfinite(getattr(self, name)):
-                raise ValueError(f"{name} {getattr(self, name)} must be a number: 1 is usual")
-        if self.dtype not in get_args(Precision):
-            raise ValueError(
-                f"unknown dtype {self.dtype!r}: choose {', '.join(get_args(Precision))}"
-            )
-
-    @property
-    def prompts(self) -> list[str]:
-        """One per branch."""
-        return [self.prompt] if self.cfg == 1 else [self.negative, self.prompt]
 
 
 @dataclass(frozen=True)
@@ -98,7 +55,7 @@ class DiffusersBackbone:
         networks: Networks,
         conditioning: Conditioning,
         levels: tuple[Tensor, Prediction],
-        options: DiffusersOptions,
+        options: StableDiffusionOptions,
         name: str,
     ):
         self.networks, self.conditioning, self.options = networks, conditioning, options
