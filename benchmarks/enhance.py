@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from latent_map.edict.backbones import load_backbone
-from latent_map.edict.tiling.tiles import vector_jacobian, with_graph
+from latent_map.edict.gradients import vector_jacobian, with_graph
 from latent_map.fidelity.loading import load_fidelity
 from latent_map.iqa_priors.loading import load_prior
 from latent_map.map_estimation.enhance import enhance

@@ -20,8 +20,8 @@ import sys
 from pathlib import Path
 
 import torch
+from latent_map.edict.gradients import vector_jacobian, with_graph
 from latent_map.edict.memory import graph_bytes
-from latent_map.edict.tiling.tiles import vector_jacobian, with_graph
 
 from .gradient_engines import CONTENDERS, Setting, setting
 from .meters import HONEST_MALLOC, MIB, now, peak_mib, reset_peak, tensor_peak_mib

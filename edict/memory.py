@@ -6,6 +6,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+# Of what is free, for what may be kept: the decoder and the prior need theirs, and so do others.
+FREE_SHARE = 0.5
 # How torch (CUDA, MPS, CPU on Linux and Windows), cuDNN, cuBLAS and the system say it.
 _OUT_OF_MEMORY = (
     "out of memory",

@@ -11,14 +11,13 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from .memory import free_memory, graph_bytes
+from .gradients import vector_jacobian, with_graph
+from .memory import FREE_SHARE, free_memory, graph_bytes
 from .protocols import Denoiser
 from .schedule import Step
-from .tiling.tiles import parts_of, vector_jacobian, with_graph
+from .tiling.tiles import parts_of
 
 Memory = Literal["store", "recompute", "auto"]
-# Share of the free memory "auto" takes: the decoder and the prior need theirs, and so do others.
-FREE_SHARE = 0.5
 
 
 class _Call(NamedTuple):

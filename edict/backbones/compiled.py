@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..gradients import vector_jacobian, with_graph
 from ..memory import is_out_of_memory
 from ..protocols import Binding, Denoiser
 from ..schedule import Schedule, Spacing
-from ..tiling.tiles import vector_jacobian, with_graph
 
 log = logging.getLogger(__name__)
 # Of the output's size, by the network's precision: fusing rounds otherwise, no more.

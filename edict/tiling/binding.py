@@ -6,9 +6,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..memory import free_memory, graph_bytes
+from ..memory import FREE_SHARE, free_memory, graph_bytes
 from ..protocols import Backbone, Binding, Denoiser
-from ..tape import FREE_SHARE
 from .codec import TiledCodec
 from .tiles import TiledDenoiser, tiling
 

@@ -13,9 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..gradients import vector_jacobian, with_graph
 from ..protocols import Codec
 from .frozen_norms import FrozenNorms, Place
-from .tiles import Tile, Tiling, cover, vector_jacobian, with_graph
+from .tiles import Tile, Tiling, cover
 
 
 class TiledCodec:

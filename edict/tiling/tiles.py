@@ -6,13 +6,14 @@ the latent as the network itself, and EDICT with it stays a bijection. Its vecto
 is taken tile by tile: memory is one tile's, whatever the size.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from ..gradients import vector_jacobian, with_graph
 from ..protocols import Denoiser, WindowedDenoiser
 
 # A fourth of the tile's side, but two of the network's multiples: with less, steps show.
@@ -254,26 +255,3 @@ class _Blended(torch.autograd.Function):
             leaf, output = with_graph(part.denoiser, part.cut(latent), ctx.label)
             part.spread(vector_jacobian(leaf, output, part.weigh(gradient)), pulled)
         return pulled, None, None
-
-
-def with_graph(
-    function: Callable[..., Tensor], x: Tensor, *arguments: Any
-) -> tuple[Tensor, Tensor]:
-    """A copy of x and function(x, *arguments), with the graph between them."""
-    leaf = x.detach().clone().requires_grad_(True)
-    with torch.enable_grad():
-        return leaf, function(leaf, *arguments)
-
-
-def vector_jacobian(leaf: Tensor, output: Tensor, gradient: Tensor) -> Tensor:
-    """Gradient by the output to gradient by the leaf; frees the graph.
-
-    Raises: RuntimeError if the output has no graph.
-    """
-    if not output.requires_grad:
-        raise RuntimeError(
-            "the network's output carries no gradient: a wrapper around it runs under no_grad, "
-            "or its attention has no backward; use PyTorch's own attention"
-        )
-    (pulled,) = torch.autograd.grad(output, leaf, gradient.to(output.dtype))
-    return pulled

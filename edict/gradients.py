@@ -1,0 +1,30 @@
+"""One call's graph, and its vector-Jacobian product."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def with_graph(
+    function: Callable[..., Tensor], x: Tensor, *arguments: Any
+) -> tuple[Tensor, Tensor]:
+    """A copy of x and function(x, *arguments), with the graph between them."""
+    leaf = x.detach().clone().requires_grad_(True)
+    with torch.enable_grad():
+        return leaf, function(leaf, *arguments)
+
+
+def vector_jacobian(leaf: Tensor, output: Tensor, gradient: Tensor) -> Tensor:
+    """Gradient by the output to gradient by the leaf; frees the graph.
+
+    Raises: RuntimeError if the output has no graph.
+    """
+    if not output.requires_grad:
+        raise RuntimeError(
+            "the network's output carries no gradient: a wrapper around it runs under no_grad, "
+            "or its attention has no backward; use PyTorch's own attention"
+        )
+    (pulled,) = torch.autograd.grad(output, leaf, gradient.to(output.dtype))
+    return pulled
