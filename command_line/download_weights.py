@@ -4,7 +4,8 @@ import argparse
 from collections.abc import Mapping, Sequence
 
 from ..fidelity.catalog import FIDELITIES
-from ..files.downloads import WeightFile, fetch_files
+from ..files.downloads import fetch_files
+from ..files.weight_files import WeightFile
 from ..iqa_priors.catalog import PRIORS
 
 

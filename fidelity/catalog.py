@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..files.downloads import WeightFile
+from ..files.weight_files import WeightFile
 from .cw_ssim import cw_ssim_distance
 from .deviation import gmsd_distance, mcsd_distance
 from .fidelity import Fidelity

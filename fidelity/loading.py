@@ -6,7 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..files.downloads import fetch_files, find_files
+from ..files.downloads import fetch_files
+from ..files.weight_files import find_files
 from .catalog import FIDELITIES, REFUSED, Device, FidelityRow
 from .choices import CHOICES, check_choice
 from .fidelity import Fidelity

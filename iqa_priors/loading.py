@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-from ..files.downloads import WeightFile, find_file, find_files, standard_folders
-from ..files.downloads import missing_message as message_of
+from ..files.weight_files import WeightFile, find_file, find_files, standard_folders
+from ..files.weight_files import missing_message as message_of
 from .catalog import PRIORS
 from .choices import Crops
 from .logistic import Logistic

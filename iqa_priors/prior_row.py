@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from ..files.downloads import WeightFile
+from ..files.weight_files import WeightFile
 from .prior import Scorer
 
 PYIQA_FILES = "https://huggingface.co/chaofengc/IQA-PyTorch-Weights/resolve/main"

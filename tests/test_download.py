@@ -11,7 +11,8 @@ from latent_map.__main__ import main
 from latent_map.command_line.download import SOURCES, RemoteFile, Source
 from latent_map.fidelity.catalog import FIDELITIES
 from latent_map.files import downloads
-from latent_map.files.downloads import WeightFile, fetch, fetch_files
+from latent_map.files.downloads import fetch, fetch_files
+from latent_map.files.weight_files import WeightFile
 from latent_map.iqa_priors.catalog import PRIORS
 from safetensors.torch import save
 

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from latent_map.edict.memory import graph_bytes
-from latent_map.files.downloads import WeightFile, find_files
+from latent_map.files.weight_files import WeightFile, find_files
 from latent_map.iqa_priors.catalog import PRIORS
 from latent_map.iqa_priors.loading import load_prior, missing_files, missing_message
 from latent_map.iqa_priors.logistic import Logistic

@@ -4,7 +4,7 @@ Constants of Eq. (21) are provisional: the middle of the metric's range, with 5 
 quality at its ends.
 """
 
-from ...files.downloads import WeightFile
+from ...files.weight_files import WeightFile
 from ..prior_row import PriorRow, lazy_load, pyiqa_file
 
 

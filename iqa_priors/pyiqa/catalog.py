@@ -4,7 +4,7 @@ Constants of Eq. (21) are provisional: the middle and slope of the opinions that
 trained on (KonIQ-10k, FLIVE, SPAQ, AVA), UNIQUE's as its first author published them for LIVE.
 """
 
-from ...files.downloads import WeightFile
+from ...files.weight_files import WeightFile
 from ..prior_row import PriorRow, lazy_load, pyiqa_file
 
 
