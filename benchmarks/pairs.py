@@ -42,11 +42,6 @@ def _tensor(pixels: np.ndarray) -> Tensor:
     return torch.from_numpy(pixels.transpose(2, 0, 1).copy())[None]
 
 
-def psnr(image: Tensor, reference: Tensor) -> float:
-    """Peak signal to noise ratio in dB, for [0, 1]."""
-    return float(-10 * (image.clamp(0, 1) - reference).square().mean().clamp_min(1e-10).log10())
-
-
 def measures(image: Tensor, reference: Tensor) -> dict[str, float]:
     """VIF, VSI and GMSD by piq, of (1, 3, H, W) pictures in [0, 1]."""
     import piq

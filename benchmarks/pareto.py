@@ -24,6 +24,7 @@ import torch
 from latent_map.edict.backbones import load_backbone
 from latent_map.edict.protocols import Binding
 from latent_map.fidelity.loading import load_fidelity
+from latent_map.fidelity.pixel import psnr
 from latent_map.iqa_priors.loading import load_prior
 from latent_map.iqa_priors.niqe import load_niqe
 from latent_map.map_estimation.objective import Objective
@@ -35,7 +36,7 @@ from torch import Tensor
 
 from training.photographs import HELD_OUT
 
-from .pairs import Pair, degraded_pairs, machine, measures, psnr, save_json
+from .pairs import Pair, degraded_pairs, machine, measures, save_json
 from .pareto_report import write_report
 from .pareto_variants import TEST, VARIANTS, Variant
 

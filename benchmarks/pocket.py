@@ -17,12 +17,13 @@ import torch
 from latent_map.edict.backbones import load_backbone
 from latent_map.edict.inversion import InversionOptions, invert_picture, pad, round_trip_error
 from latent_map.fidelity.loading import load_fidelity
+from latent_map.fidelity.pixel import psnr
 from latent_map.iqa_priors.loading import load_prior
 from latent_map.map_estimation.enhance import enhance
 from latent_map.map_estimation.settings import preset
 from torch import Tensor
 
-from .pairs import MEASURES, Pair, better, degraded_pairs, machine, measures, psnr, save_json
+from .pairs import MEASURES, Pair, better, degraded_pairs, machine, measures, save_json
 
 SAMPLE_STEPS = 20
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from latent_map.fidelity.pixel import psnr
 from latent_map.iqa_priors import pocket
 from PIL import Image
 from scipy.stats import spearmanr
@@ -56,11 +57,6 @@ def read_crops(folder: Path, size: int, count: int) -> list[np.ndarray]:
 
 def as_tensor(pixels: np.ndarray) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))[None]
-
-
-def psnr(a: Tensor, b: Tensor) -> float:
-    error = (a - b).square().mean().clamp_min(1e-10)
-    return float(-10 * error.log10())
 
 
 def rank_accuracy(quality: Quality, crops: list[np.ndarray], kind: str) -> float:

@@ -10,9 +10,9 @@ import time
 from pathlib import Path
 
 import torch
-from latent_map.command_line.recover import psnr
 from latent_map.fidelity.catalog import FIDELITIES
 from latent_map.fidelity.loading import load_fidelity, missing_file
+from latent_map.fidelity.pixel import psnr
 from latent_map.fidelity.recovery import Recovery, recover_reference, starting_picture
 from latent_map.files.pictures import read_picture, to_image, write_image
 from PIL import Image, ImageDraw

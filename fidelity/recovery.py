@@ -10,6 +10,7 @@ from torch import Tensor
 
 from .choices import Start, check_choice
 from .fidelity import Fidelity
+from .pixel import psnr
 
 NOISE_MEAN, NOISE_DEVIATION = 0.5, 0.2
 JPEG_QUALITY = 5
@@ -93,9 +94,7 @@ def recover_reference(
             callback(iteration, value)
         if iteration < iterations:
             _step(optimizer, pixels, distance, learning_rate * _cosine(iteration / iterations))
-    error = (best[1] - reference).square().mean()
-    psnr = math.inf if error == 0 else -10 * math.log10(float(error))
-    return Recovery(start, best[1], tuple(distances), psnr)
+    return Recovery(start, best[1], tuple(distances), psnr(best[1], reference))
 
 
 def _step(optimizer: torch.optim.Optimizer, pixels: Tensor, distance: Tensor, rate: float) -> None:

@@ -3,16 +3,16 @@
 from dataclasses import asdict
 
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from torch import Tensor
 
 from ..files.pictures import to_image
 from ..iqa_priors.prior import Prior
+from .curves import INK, PAPER, Curve, caption_font, plot_curves
 from .result import MapResult, TraceRow
 from .settings import MapSettings
 
 MARGIN, CAPTION = 8, (140, 24)
-INK, PAPER = (30, 30, 30), (255, 255, 255)
 CURVES = {"quality": (0, 120, 60), "fidelity": (190, 60, 20), "energy": (40, 70, 170)}
 
 
@@ -44,10 +44,10 @@ def summarise(result: MapResult) -> str:
         return result.status.value
     rows = {row.iteration: row for row in result.trace}
     first, best = rows[0], rows[result.best_iteration]
-    found = f"best at iteration {best.iteration}"
+    chosen = f"best at iteration {best.iteration}"
     if not result.improved:
-        found = "no improvement found, input returned"
-    return f"quality {first.quality:.4f} -> {best.quality:.4f}, {found}; {result.status.value}"
+        chosen = "no improvement found, input returned"
+    return f"quality {first.quality:.4f} -> {best.quality:.4f}, {chosen}; {result.status.value}"
 
 
 def before_after_sheet(before: Tensor, result: MapResult) -> Image.Image:
@@ -65,7 +65,7 @@ def before_after_sheet(before: Tensor, result: MapResult) -> Image.Image:
     for index, (image, caption) in enumerate(zip(images, captions, strict=True)):
         left = MARGIN + index * column
         sheet.paste(image, (left, MARGIN))
-        draw.text((left, height + MARGIN + 4), caption, INK, _font())
+        draw.text((left, height + MARGIN + 4), caption, INK, caption_font())
     return sheet
 
 
@@ -76,37 +76,10 @@ def sheet_size(width: int, height: int) -> tuple[int, int]:
 
 def plot_trace(trace: tuple[TraceRow, ...], width: int = 640, panel: int = 150) -> Image.Image:
     """Quality, fidelity and energy per iteration, one panel each."""
-    plot = Image.new("RGB", (width, panel * len(CURVES)), PAPER)
-    draw = ImageDraw.Draw(plot)
-    for index, (name, colour) in enumerate(CURVES.items()):
-        values = [float(getattr(row, name)) for row in trace]
-        box = (70, index * panel + 24, width - 12, (index + 1) * panel - 18)
-        draw.text((70, index * panel + 4), name, colour, _font())
-        draw.rectangle(box, outline=(200, 200, 200))
-        if values:
-            _draw_curve(draw, box, values, colour)
-    return plot
-
-
-def _draw_curve(draw: ImageDraw.ImageDraw, box: tuple, values: list[float], colour: tuple) -> None:
-    left, top, right, bottom = box
-    low, high = min(values), max(values)
-    draw.text((4, top - 6), f"{high:.3g}", INK, _font())
-    draw.text((4, bottom - 10), f"{low:.3g}", INK, _font())
-    draw.text((right - 24, bottom + 3), str(len(values) - 1), INK, _font())
-    draw.text((left, bottom + 3), "0", INK, _font())
-    span = high - low or 1.0
-    points = [
-        (
-            left + (right - left) * i / max(1, len(values) - 1),
-            bottom - (bottom - top) * (value - low) / span,
-        )
-        for i, value in enumerate(values)
-    ]
-    draw.line(points, fill=colour, width=2)
-    for x, y in points:
-        draw.ellipse((x - 2, y - 2, x + 2, y + 2), fill=colour)
-
-
-def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(13)
+    columns = {
+        "quality": [row.quality for row in trace],
+        "fidelity": [row.fidelity for row in trace],
+        "energy": [row.energy for row in trace],
+    }
+    curves = [Curve(name, columns[name], colour) for name, colour in CURVES.items()]
+    return plot_curves(curves, width, panel)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from latent_map.fidelity.loading import load_fidelity
 from latent_map.fidelity.low_resolution import downsample, low_resolution_distance
-from latent_map.fidelity.pixel import mean_absolute_error, mean_squared_error
+from latent_map.fidelity.pixel import mean_absolute_error, mean_squared_error, psnr
 
 from .toys import picture
 
@@ -135,3 +135,12 @@ def test_unknown_choices_are_refused_by_name():
 def test_different_shapes_are_refused():
     with pytest.raises(ValueError, match="differ in shape"):
         low_resolution_distance(picture(0, 16, 16), picture(0, 16, 20))
+
+
+def test_the_signal_to_noise_ratio_is_in_decibels_and_infinite_at_equality():
+    grey = torch.full((2, 3, 4, 5), 0.5, dtype=torch.float64)
+    assert psnr(grey + 0.1, grey) == pytest.approx(20)
+    assert psnr(grey, grey - 0.01) == pytest.approx(40)
+    assert psnr(grey, grey.clone()) == math.inf
+    with pytest.raises(ValueError, match="differ in shape"):
+        psnr(grey, grey[..., :1])

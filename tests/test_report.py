@@ -5,9 +5,9 @@ import pytest
 import torch
 from latent_map.iqa_priors.logistic import Logistic
 from latent_map.iqa_priors.prior import QualityPrior
+from latent_map.map_estimation.curves import PAPER
 from latent_map.map_estimation.report import (
     CURVES,
-    PAPER,
     before_after_sheet,
     describe_run,
     plot_trace,
@@ -54,8 +54,8 @@ def test_a_sheet_without_a_trace_has_plain_captions():
 def test_a_trace_of_any_length_is_plotted(rows):
     plot = plot_trace(result(rows=rows).trace, width=320, panel=100)
     assert plot.size == (320, 100 * len(CURVES))
-    found = {tuple(colour) for colour in np.asarray(plot).reshape(-1, 3).tolist()}
-    assert set(CURVES.values()) <= found
+    drawn = {tuple(colour) for colour in np.asarray(plot).reshape(-1, 3).tolist()}
+    assert set(CURVES.values()) <= drawn
 
 
 def test_a_constant_trace_is_a_level_line():
