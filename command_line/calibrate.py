@@ -1,57 +1,82 @@
 """latent-map calibrate: constants of Eq. (21) from opinion scores or from photographs."""
 
-import argparse
-import logging
+from __future__ import annotations
+
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-
-from ..files.pictures import find_pictures, read_picture
-from ..files.state_file import check_writable
-from ..iqa_priors.calibration import (
-    Calibration,
-    calibrate_to_opinions,
-    calibrate_to_scores,
-    read_scores,
-    save_calibration,
-)
-from ..iqa_priors.catalog import PRIORS
-from ..iqa_priors.loading import load_prior
-from ..map_estimation.enhance import check_prior
+from .arguments import option
+from .device import check_device, device_option
+from .distinct import check_distinct
 from .failures import EXPECTED, tell
-from .plan import check_device, check_distinct
 
-log = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from ..iqa_priors.calibration import Calibration
 
 
-def calibrate(options: argparse.Namespace) -> int:
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Which prior, and what it is fitted to."""
+
+    prior: str = option("name of the prior")
+    scores: Path | None = option(
+        "CSV file with the columns score and mos", default=None, one_of="data"
+    )
+    folder: Path | None = option(
+        "photographs: median and spread, no opinions", default=None, one_of="data"
+    )
+    scale: tuple[float, float] | None = option(
+        "ends of the opinions' scale (100 0 for DMOS); default: the extremes in the file",
+        default=None,
+        metavar=("WORST", "BEST"),
+    )
+    output: Path = option("JSON file", "-o", "--output")
+    device: str = device_option()
+
+
+def run(options: Options) -> int:
     """Fit xi3 and xi4 of one prior and write them as JSON.
 
     Returns: 0. Raises: ValueError for what cannot be calibrated.
     """
+    from ..files.state_file import check_writable
+    from ..iqa_priors.calibration import save_calibration
+    from ..iqa_priors.catalog import PRIORS
+
     if options.prior not in PRIORS:
         raise ValueError(f"unknown prior {options.prior!r}: choose from {', '.join(PRIORS)}")
     check_writable(options.output)
-    lower_better = PRIORS[options.prior].lower_better
-    if options.scores is not None:
-        check_distinct((options.scores, options.output))
-        scores, opinions = read_scores(options.scores)
-        limits = tuple(options.scale) if options.scale else None
-        found = calibrate_to_opinions(
-            options.prior, scores, opinions, lower_better, limits, options.scores.name
-        )
-    elif options.scale:
-        raise ValueError("--scale is the opinions': it goes with --scores")
-    else:
-        scores = _scores_of(options.folder, options.prior, options.device)
-        found = calibrate_to_scores(options.prior, scores, lower_better, options.folder.name)
-    save_calibration(options.output, found)
-    print(f"{options.output}: {_described(found)}")
+    calibration = _fitted(options, PRIORS[options.prior].lower_better)
+    save_calibration(options.output, calibration)
+    print(f"{options.output}: {_described(calibration)}")
     return 0
+
+
+def _fitted(options: Options, lower_better: bool) -> Calibration:
+    from ..iqa_priors.calibration import calibrate_to_opinions, calibrate_to_scores, read_scores
+
+    prior, file, folder = options.prior, options.scores, options.folder
+    if folder is not None:
+        if options.scale:
+            raise ValueError("--scale is the opinions': it goes with --scores")
+        scores = _scores_of(folder, prior, options.device)
+        return calibrate_to_scores(prior, scores, lower_better, folder.name)
+    if file is None:
+        raise ValueError("there is nothing to fit to: give --scores or --folder")
+    check_distinct((file, options.output))
+    scores, opinions = read_scores(file)
+    return calibrate_to_opinions(prior, scores, opinions, lower_better, options.scale, file.name)
 
 
 def _scores_of(folder: Path, name: str, device: str) -> list[float]:
     """Raw scores of a folder's pictures by the published rule; unusable ones are passed over."""
+    import torch
+
+    from ..files.pictures import find_pictures, read_picture
+    from ..iqa_priors.loading import load_prior
+    from ..map_estimation.enhance import check_prior
+
     check_device(device)
     prior, scores = load_prior(name, device), []
     for file in find_pictures(folder):
@@ -65,8 +90,8 @@ def _scores_of(folder: Path, name: str, device: str) -> list[float]:
     return scores
 
 
-def _described(found: Calibration) -> str:
-    text = f"{found.prior} xi3 {found.xi3:.5g} xi4 {found.xi4:.5g}, {found.n} scores"
-    if found.plcc is None:
+def _described(fit: Calibration) -> str:
+    text = f"{fit.prior} xi3 {fit.xi3:.5g} xi4 {fit.xi4:.5g}, {fit.n} scores"
+    if fit.plcc is None:
         return f"{text}, median and spread (no opinions)"
-    return f"{text}, PLCC {found.plcc:.4f} SRCC {found.srcc:.4f} RMSE {found.rmse:.4f}"
+    return f"{text}, PLCC {fit.plcc:.4f} SRCC {fit.srcc:.4f} RMSE {fit.rmse:.4f}"

@@ -1,12 +1,24 @@
 """latent-map convert-dape: SeeSR's and RAM's pickles as one safetensors file."""
 
-import argparse
+from dataclasses import dataclass
+from pathlib import Path
 
-from ..edict.backbones.seesr.dape import convert
+from .arguments import argument, option
 
 
-def convert_dape(options: argparse.Namespace) -> int:
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Which pickles, and where the file goes."""
+
+    ram: Path = argument("ram_swin_large_14m.pth")
+    dape: Path = argument("DAPE.pth")
+    output: Path = option("dape.safetensors", "-o", "--output")
+
+
+def run(options: Options) -> int:
     """Merge DAPE into RAM's image encoder and write that."""
+    from ..edict.backbones.seesr.dape import convert
+
     if options.output.exists():
         raise ValueError(f"{options.output} is there already: choose another name, or delete it")
     if not options.output.parent.is_dir():

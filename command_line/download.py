@@ -1,15 +1,12 @@
 """latent-map download: fetch a checkpoint's files, because the user asked for it."""
 
-import argparse
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from tqdm import tqdm
-
-from ..files.downloads import fetch
+from .arguments import argument, option
 
 
 class RemoteFile(NamedTuple):
@@ -87,13 +84,26 @@ SOURCES = {
 }
 
 
-def download(options: argparse.Namespace) -> int:
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Which checkpoint, from where, and where it goes."""
+
+    name: str | None = argument("which; without one, a list is printed", default=None)
+    output: Path | None = option("folder, default NAME", "-o", "--output", default=None)
+    endpoint: str = option("server with the hub's addresses", default="https://huggingface.co")
+
+
+def run(options: Options) -> int:
     """Fetch a checkpoint into a folder, going on where an earlier try ended.
 
     Returns: 0.
     Raises: ValueError for an unknown name or unusable folder; OSError when a file cannot be
         fetched, saying how to do it by hand.
     """
+    from tqdm import tqdm
+
+    from ..files.downloads import fetch
+
     if options.name is None:
         print("\n".join(_listing()))
         return 0

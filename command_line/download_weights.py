@@ -1,28 +1,37 @@
-"""The explicit download of the weights of a prior or of a fidelity measure."""
+"""The explicit download of the weights that a registry's rows name."""
 
-import argparse
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ..fidelity.catalog import FIDELITIES
-from ..files.downloads import fetch_files
-from ..files.weight_files import WeightFile
-from ..iqa_priors.catalog import PRIORS
+from .arguments import option
 
-
-def download_prior(options: argparse.Namespace) -> int:
-    """Fetch the files of a prior to where it looks for them. Returns: 0."""
-    return _download(options, {name: row.files for name, row in PRIORS.items()})
+if TYPE_CHECKING:
+    from ..files.weight_files import WeightFile
 
 
-def download_fidelity(options: argparse.Namespace) -> int:
-    """Fetch the file of a measure to where it looks for it. Returns: 0."""
-    return _download(options, {name: (row.file,) for name, row in FIDELITIES.items() if row.file})
+@dataclass(frozen=True, kw_only=True)
+class Destination:
+    """Where weights go."""
+
+    folder: Path | None = option("default: LATENT_MAP_MODELS/iqa, or a cache", default=None)
 
 
-def _download(options: argparse.Namespace, files: Mapping[str, Sequence[WeightFile]]) -> int:
-    if not files.get(options.name):
+def download_weights(
+    name: str, files: Mapping[str, Sequence[WeightFile]], destination: Destination
+) -> int:
+    """Fetch the files of one of the names to where they are looked for, or into a folder.
+
+    Returns: 0. Raises: ValueError for a name that needs no file.
+    """
+    from ..files.downloads import fetch_files
+
+    if not files.get(name):
         needing = ", ".join(name for name, needed in files.items() if needed)
-        raise ValueError(f"{options.name!r} needs no file: choose from {needing}")
-    for path, digest in fetch_files(files[options.name], options.folder).items():
+        raise ValueError(f"{name!r} needs no file: choose from {needing}")
+    for path, digest in fetch_files(files[name], destination.folder).items():
         print(f"{path}  sha256 {digest}")
     return 0

@@ -1,29 +1,56 @@
 """Reference image recovery from the command line."""
 
-import argparse
+from __future__ import annotations
+
 import csv
 import io
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from torch import Tensor
-from tqdm import tqdm
+from ..fidelity.choices import Start
+from .arguments import argument, option
+from .device import check_device, device_option
+from .distinct import check_distinct
 
-from ..fidelity.loading import load_fidelity
-from ..fidelity.pixel import psnr
-from ..fidelity.recovery import Recovery, recover_reference, starting_picture
-from ..files.pictures import Picture, check_output, read_picture, write_image, write_picture
-from ..files.state_file import check_writable, write_atomically
-from ..map_estimation.curves import Curve, plot_curves
-from .plan import check_device, check_distinct
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..fidelity.recovery import Recovery
 
 PLOT, CURVE_COLOUR = (640, 320), (190, 60, 20)
 
 
-def recover(options: argparse.Namespace) -> int:
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Which picture to come back to, under which measure and from where."""
+
+    reference: Path = argument("picture file")
+    output: Path = option("picture file to write", "-o", "--output")
+    fidelity: str = option("a measure of docs/fidelity.md", default="low_resolution")
+    start: Start = option("where to begin", "--from", default="noise")
+    iterations: int = option("gradient steps", default=500)
+    learning_rate: float = option("of Adam", default=0.02)
+    size: int | None = option("central square of this many pixels", default=None)
+    seed: int = option("of the noise", default=0)
+    weights: Path | None = option("the measure's weight file, or its folder", default=None)
+    device: str = device_option()
+
+
+def run(options: Options) -> int:
     """Lead noise, or a poor JPEG, back to a reference under one measure.
 
     Writes the picture, and beside it its curve as NAME.csv and NAME_curve.png. Returns: 0.
     """
+    from tqdm import tqdm
+
+    from ..fidelity.loading import load_fidelity
+    from ..fidelity.pixel import psnr
+    from ..fidelity.recovery import recover_reference, starting_picture
+    from ..files.pictures import Picture, check_output, write_image, write_picture
+    from ..files.state_file import check_writable, write_atomically
+    from ..map_estimation.curves import Curve, plot_curves
+
     check_device(options.device)
     fidelity = load_fidelity(options.fidelity, options.device, options.weights)
     curve = options.output.with_suffix(".csv")
@@ -62,6 +89,8 @@ def recover(options: argparse.Namespace) -> int:
 
 def _reference(path: Path, size: int | None) -> Tensor:
     """A picture, or its central square of at most `size` pixels."""
+    from ..files.pictures import read_picture
+
     pixels = read_picture(path).pixels
     if size is None:
         return pixels

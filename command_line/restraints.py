@@ -1,15 +1,15 @@
 """Masks from picture files."""
 
-import argparse
 from pathlib import Path
 
 from torch import Tensor
 
 from ..files.pictures import read_picture
 from ..map_estimation.restraints import Restraints
+from .enhance import Options
 
 
-def read_restraints(options: argparse.Namespace, image: Tensor) -> Restraints:
+def read_restraints(options: Options, image: Tensor) -> Restraints:
     """The options' masks and anchored colours, for pictures (B, 3, H, W).
 
     Raises: ValueError for a mask file that cannot be read or is of another size.

@@ -1,24 +1,37 @@
 """latent-map train-ms-liqe: the paper's quality model, from a TOML or JSON file."""
 
-import argparse
-import json
-from pathlib import Path
-from typing import Any
+from __future__ import annotations
 
-from ..iqa_priors.training.ms_liqe import OPTION_NAMES, MsLiqeOptions
-from ..iqa_priors.training.ms_liqe import train_ms_liqe as train
-from ..iqa_priors.training.opinion_data import Dataset, read_opinions
-from .plan import check_device
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .arguments import argument
+from .device import check_device, device_option
+
+if TYPE_CHECKING:
+    from ..iqa_priors.training.opinion_data import Dataset
 
 KEYS = {"clip", "out", "training", "datasets"}
 DATASET_KEYS = {"name", "images", "train", "validation", "batch"}
 
 
-def train_ms_liqe(options: argparse.Namespace) -> int:
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Where the configuration is."""
+
+    config: Path = argument("TOML or JSON file, see docs/ms_liqe.md")
+    device: str = device_option()
+
+
+def run(options: Options) -> int:
     """Train, or go on, as the configuration says; all files are checked first.
 
     Returns: 0. Raises: ValueError for what cannot be used.
     """
+    from ..iqa_priors.training.ms_liqe import OPTION_NAMES, MsLiqeOptions, train_ms_liqe
+
     check_device(options.device)
     config = read_config(options.config)
     _check_keys(config, KEYS, {"training"}, str(options.config))
@@ -33,8 +46,8 @@ def train_ms_liqe(options: argparse.Namespace) -> int:
     names = [dataset.name for dataset in datasets]
     if not datasets or len(set(names)) < len(names):
         raise ValueError(f"{options.config} needs datasets, each of another name; found {names}")
-    found = train(folder / config["clip"], datasets, folder / config["out"], chosen, options.device)
-    print(found)
+    clip, out = folder / config["clip"], folder / config["out"]
+    print(train_ms_liqe(clip, datasets, out, chosen, options.device))
     return 0
 
 
@@ -46,21 +59,23 @@ def read_config(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
         if path.suffix.lower() == ".json":
-            found = json.loads(text)
+            table = json.loads(text)
         else:
             import tomllib
 
-            found = tomllib.loads(text)
+            table = tomllib.loads(text)
     except ModuleNotFoundError:
         raise ValueError(f"{path}: TOML needs Python 3.11: write the same as JSON") from None
     except (OSError, ValueError) as error:
         raise ValueError(f"cannot read {path} ({error}): give a TOML or JSON file") from error
-    if not isinstance(found, dict):
+    if not isinstance(table, dict):
         raise ValueError(f"{path} holds no table: see docs/ms_liqe.md")
-    return found
+    return table
 
 
 def _dataset(entry: dict[str, Any], config: Path) -> Dataset:
+    from ..iqa_priors.training.opinion_data import Dataset, read_opinions
+
     where = f"dataset {entry.get('name', '')!r} in {config}"
     _check_keys(entry, DATASET_KEYS | {"falling"}, {"falling"}, where)
     batch, folder = entry["batch"], config.parent
@@ -72,10 +87,10 @@ def _dataset(entry: dict[str, Any], config: Path) -> Dataset:
     return Dataset(str(entry["name"]), train, validation, batch)
 
 
-def _check_keys(found: dict[str, Any], known: set[str], optional: set[str], where: str) -> None:
+def _check_keys(given: dict[str, Any], known: set[str], optional: set[str], where: str) -> None:
     for problem, names in (
-        ("does not know", found.keys() - known),
-        ("lacks", known - optional - found.keys()),
+        ("does not know", given.keys() - known),
+        ("lacks", known - optional - given.keys()),
     ):
         if names:
             allowed = ", ".join(sorted(known))

@@ -12,10 +12,13 @@ import numpy as np
 import pytest
 import torch
 from latent_map.__main__ import main
-from latent_map.command_line import commands
+from latent_map.command_line import enhance_jobs
+from latent_map.edict import backbones, inversion
 from latent_map.edict.backbones import load_backbone
+from latent_map.files import state_file
 from latent_map.files.state_file import save_state
 from latent_map.iqa_priors import pocket as pocket_prior
+from latent_map.map_estimation import enhance as map_enhance
 from latent_map.map_estimation.enhance import enhance as enhance_picture
 from latent_map.map_estimation.result import MapResult, NonFiniteError, Status, TraceRow
 from PIL import Image
@@ -26,7 +29,7 @@ loaded_once = functools.cache(load_backbone)
 
 @pytest.fixture(autouse=True)
 def one_backbone(monkeypatch):
-    monkeypatch.setattr(commands, "load_backbone", loaded_once)
+    monkeypatch.setattr(backbones, "load_backbone", loaded_once)
 
 
 def photograph(height=96, width=192):
@@ -188,7 +191,7 @@ def test_bad_input_ends_with_one_line_before_any_work(folder, run, monkeypatch, 
     def too_early(*_):
         raise AssertionError("a model was loaded")
 
-    monkeypatch.setattr(commands, "load_backbone", too_early)
+    monkeypatch.setattr(backbones, "load_backbone", too_early)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     before = contents(folder)
     arguments = command.split()
@@ -203,7 +206,7 @@ def test_bad_input_ends_with_one_line_before_any_work(folder, run, monkeypatch, 
 
 
 def test_a_full_disk_is_noticed_before_any_work(folder, run, monkeypatch):
-    monkeypatch.setattr(commands, "load_backbone", None)
+    monkeypatch.setattr(backbones, "load_backbone", None)
     usage = type("Usage", (), {"free": 1000})
     monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
     for command in ("enhance good.png -o old.png --prior niqe", "invert good.png -o old.png"):
@@ -218,7 +221,7 @@ def test_a_picture_the_prior_cannot_score_is_refused_before_the_inversion(folder
     def too_early(*_):
         raise AssertionError("an inversion was begun")
 
-    monkeypatch.setattr(commands, "enhance_picture", too_early)
+    monkeypatch.setattr(enhance_jobs, "enhance", too_early)
     Image.new("RGB", (192, 96)).save("even.png")
     for name in ("even.png", "square.png"):
         code, _, err = run("enhance", name, "-o", "b.png", *QUICK)
@@ -235,7 +238,7 @@ def test_unusable_weights_are_named(folder, run, monkeypatch, which, content):
         weights.write_bytes(content)
     if which == "backbone":
         monkeypatch.setattr(
-            commands, "load_backbone", functools.partial(load_backbone, weights=weights)
+            backbones, "load_backbone", functools.partial(load_backbone, weights=weights)
         )
     else:
         monkeypatch.setattr(pocket_prior, "WEIGHTS", weights)
@@ -275,9 +278,12 @@ def python_out_of_memory(*_):
 @pytest.mark.parametrize("fail", [torch_out_of_memory, cuda_out_of_memory, python_out_of_memory])
 @pytest.mark.parametrize("command", ["enhance", "invert", "score"])
 def test_out_of_memory_names_the_remedy(folder, run, monkeypatch, fail, command):
-    for name in ("enhance_picture", "invert_picture", "check_prior"):
-        if name != "check_prior" or command == "score":
-            monkeypatch.setattr(commands, name, fail)
+    module, name = {
+        "enhance": (enhance_jobs, "enhance"),
+        "invert": (inversion, "invert_picture"),
+        "score": (map_enhance, "check_prior"),
+    }[command]
+    monkeypatch.setattr(module, name, fail)
     output = [] if command == "score" else ["-o", "old.png"]
     prior = [] if command == "invert" else ["--prior", "niqe"]
     code, out, err = run(command, "good.png", *output, *prior)
@@ -292,7 +298,7 @@ def test_other_errors_about_memory_are_told_as_they_are(folder, run, monkeypatch
     def fail(*_):
         raise RuntimeError("CUDA error: an illegal memory access was encountered\nand more")
 
-    monkeypatch.setattr(commands, "enhance_picture", fail)
+    monkeypatch.setattr(enhance_jobs, "enhance", fail)
     code, _, err = run("enhance", "good.png", "-o", "b.png", *QUICK)
     assert code == 3
     assert err.count("\n") == 1
@@ -334,7 +340,7 @@ def test_a_full_disk_everywhere_is_named_and_the_old_file_stays(folder, run, mon
 
 
 def test_a_sheet_that_cannot_be_written_costs_neither_picture_nor_report(folder, run, monkeypatch):
-    monkeypatch.setattr(commands, "write_image", out_of_room)
+    monkeypatch.setattr(enhance_jobs, "write_image", out_of_room)
     extras = ("--sheet", "s.png", "--report", "r.json")
     code, _, err = run("enhance", "good.png", "-o", "b.png", *QUICK, *extras)
     assert code == 3
@@ -346,7 +352,7 @@ def test_a_sheet_that_cannot_be_written_costs_neither_picture_nor_report(folder,
 
 
 def test_a_report_that_cannot_be_written_costs_no_picture(folder, run, monkeypatch):
-    monkeypatch.setattr(commands, "write_atomically", out_of_room)
+    monkeypatch.setattr(state_file, "write_atomically", out_of_room)
     code, _, err = run("enhance", "good.png", "-o", "b.png", *QUICK, "--report", "r.json")
     assert code == 3
     assert "No space" in err
@@ -359,7 +365,7 @@ def test_the_best_before_a_breakdown_is_written(folder, run, monkeypatch, improv
         best = MapResult(Status.CANCELLED, image * 0, image * 0, int(improved), ())
         raise NonFiniteError("quality is not finite: lower the learning rate", best)
 
-    monkeypatch.setattr(commands, "enhance_picture", fail)
+    monkeypatch.setattr(enhance_jobs, "enhance", fail)
     code, _, err = run("enhance", "good.png", "-o", "b.png", *QUICK)
     assert code == 3
     assert "learning rate" in err
@@ -427,7 +433,7 @@ def test_a_folder_goes_on_after_pictures_that_fail(folder, run, monkeypatch):
         calls.append(arguments)
         return cuda_out_of_memory() if len(calls) == 1 else enhance_picture(*arguments)
 
-    monkeypatch.setattr(commands, "enhance_picture", fail_once)
+    monkeypatch.setattr(enhance_jobs, "enhance", fail_once)
     code, out, err = run("enhance", "in", "-o", "new/out", *QUICK, "--report", "r.json")
     assert code == 3
     assert len(out.splitlines()) == 2
@@ -448,7 +454,7 @@ def test_a_folder_goes_on_after_pictures_that_fail(folder, run, monkeypatch):
 
 
 def test_a_folder_without_a_usable_picture_ends_before_any_work(folder, run, monkeypatch):
-    monkeypatch.setattr(commands, "load_backbone", None)
+    monkeypatch.setattr(backbones, "load_backbone", None)
     (folder / "empty.png").rename(folder / "void" / "empty.png")
     code, _, err = run("enhance", "void", "-o", "out", *QUICK)
     assert code == 2
@@ -502,14 +508,14 @@ def test_an_interrupted_run_writes_its_best_and_goes_on_bit_for_bit(
 ):
     assert run("enhance", "good.png", "-o", "whole.png", *LONGER, "--report", "whole.json")[0] == 0
     resumable = ("enhance", "good.png", "-o", "b.png", *LONGER, "--state", "a.state")
-    monkeypatch.setattr(commands, "enhance_picture", interrupted_at(2))
+    monkeypatch.setattr(enhance_jobs, "enhance", interrupted_at(2))
     code, out, _ = run(*resumable, "--report", "part.json")
     assert code == 130
     assert out.endswith("cancelled\n")
     assert signal.getsignal(signal.SIGINT) is own_handler
     assert pixels("b.png").shape == (96, 192, 3)
     assert (folder / "a.state").exists()
-    monkeypatch.setattr(commands, "enhance_picture", enhance_picture)
+    monkeypatch.setattr(enhance_jobs, "enhance", enhance_picture)
     assert run(*resumable, "--report", "rest.json")[0] == 0
     assert not (folder / "a.state").exists()
     assert (folder / "b.png").read_bytes() == (folder / "whole.png").read_bytes()
@@ -524,7 +530,7 @@ def test_an_interrupted_run_writes_its_best_and_goes_on_bit_for_bit(
 def test_a_second_interruption_stops_at_once_and_keeps_the_state(
     folder, run, monkeypatch, own_handler
 ):
-    monkeypatch.setattr(commands, "enhance_picture", interrupted_at(1, times=2))
+    monkeypatch.setattr(enhance_jobs, "enhance", interrupted_at(1, times=2))
     command = ("enhance", "good.png", "-o", "old.png", *LONGER, "--state", "a.state")
     code, _, err = run(*command)
     assert code == 130
@@ -538,7 +544,7 @@ def test_a_second_interruption_stops_at_once_and_keeps_the_state(
 def test_an_interrupted_folder_keeps_what_is_done(folder, run, monkeypatch):
     for name in ("a.png", "b.png"):
         (folder / "void" / name).write_bytes((folder / "good.png").read_bytes())
-    monkeypatch.setattr(commands, "enhance_picture", interrupted_at(1))
+    monkeypatch.setattr(enhance_jobs, "enhance", interrupted_at(1))
     code, _, _ = run("enhance", "void", "-o", "out", *LONGER, "--report", "r.json")
     assert code == 130
     assert [path.name for path in (folder / "out").iterdir()] == ["a.png"]

@@ -1,0 +1,71 @@
+"""Which backbone a command works with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..edict.backbones import BACKBONES
+from .arguments import option, options_of
+
+if TYPE_CHECKING:
+    from ..edict.protocols import Backbone
+
+PLAIN = "diffusers"  # the type of a path that names none
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackboneChoice:
+    """One of the backbone types, and its options that were given."""
+
+    backbone: str = option(
+        "pocket, a preview of the method; a diffusers folder or single-file checkpoint of SD "
+        "1.5, 2.x or SDXL; or "
+        + ", ".join(f"{name}:FOLDER" for name in BACKBONES if name not in ("pocket", PLAIN)),
+        default="pocket",
+        metavar="PATH",
+    )
+    compile: bool = option(
+        "its networks through torch.compile: minutes at the first call of each picture size",
+        default=False,
+    )
+    given: dict[str, Any] = options_of(lambda: [row.options for row in BACKBONES.values()])
+
+    def checked(self) -> Loading:
+        """What is to be loaded.
+
+        Raises: ValueError for a path that does not exist, or options of another type.
+        """
+        name, _, path = self.backbone.partition(":")
+        if name not in BACKBONES:  # a path, which on Windows may have a colon
+            name, path = PLAIN, self.backbone
+        known = {field.name: field for field in fields(BACKBONES[name].options)}
+        for option_name in self.given:
+            if option_name not in known:
+                raise ValueError(
+                    f"--{option_name.replace('_', '-')} does not go with --backbone "
+                    f"{self.backbone}: leave it out, or choose another backbone"
+                )
+        chosen = {"path": path, **self.given} if "path" in known else self.given
+        for option_name, value in chosen.items():
+            if known[option_name].metadata.get("kind") == "path" and not Path(value).exists():
+                raise ValueError(
+                    f"there is no {value!r}: give a file or folder, or --backbone pocket"
+                )
+        return Loading(name, chosen, self.compile)
+
+
+@dataclass(frozen=True)
+class Loading:
+    """A backbone whose options have been checked, not loaded yet."""
+
+    name: str
+    options: dict[str, Any]
+    compile: bool
+
+    def load(self, device: str) -> Backbone:
+        """Load it."""
+        from ..edict.backbones import load_backbone
+
+        return load_backbone(self.name, device, self.compile, **self.options)

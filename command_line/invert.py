@@ -1,0 +1,61 @@
+"""latent-map invert: a picture as diffusion noise, exactly."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from .arguments import argument, option
+from .backbone import BackboneChoice
+from .bijection import BijectionChoice
+from .device import check_device, device_option
+from .distinct import check_distinct
+
+log = logging.getLogger(__name__)
+LATENTS_BYTES = 60  # per pixel: a float64 pair and the float32 picture
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Which picture, how it is inverted, and where its state goes."""
+
+    input: Path = argument("picture file")
+    output: Path = option("state file", "-o", "--output")
+    steps: int = option("diffusion steps T", default=20)
+    mixing: float | None = option("p in (0.5, 1]; default 0.93 ** (50 / T)", default=None)
+    strength: float = option("share of the noise to invert, in (0, 1]", default=1.0)
+    bijection: BijectionChoice
+    backbone: BackboneChoice
+    device: str = device_option()
+
+
+def run(options: Options) -> int:
+    """Write a picture's diffusion noise, with all it takes to come back."""
+    from ..edict.inversion import (
+        InversionOptions,
+        check_picture,
+        invert_picture,
+        round_trip_error,
+    )
+    from ..edict.latents_file import save_latents
+    from ..files.pictures import read_picture
+    from ..files.state_file import check_writable
+
+    inversion = InversionOptions(
+        options.steps,
+        options.mixing,
+        strength=options.strength,
+        **options.bijection.given(),
+    )
+    check_device(options.device)
+    loading = options.backbone.checked()
+    picture = read_picture(options.input)
+    check_picture(picture.pixels)
+    check_distinct((options.input, options.output))
+    check_writable(options.output, LATENTS_BYTES * picture.pixels[0, 0].numel())
+    if picture.alpha is not None or picture.profile:
+        log.warning("%s: the state keeps no alpha channel and no colour profile", options.input)
+    backbone = loading.load(options.device)
+    latents = invert_picture(backbone, picture.pixels.to(options.device), inversion)
+    save_latents(options.output, latents)
+    print(f"{options.output}: round trip error {round_trip_error(latents):.1e}")
+    return 0
