@@ -318,3 +318,8 @@ def test_progress_goes_from_what_is_there_to_the_whole(weight, tmp_path, monkeyp
     fetch_files([weight], tmp_path)
     (told,) = bars
     assert (told["desc"], told["initial"], told["total"]) == ("a.pth", 400, len(WEIGHTS))
+
+
+def test_a_prior_without_files_has_none_to_download(capsys):
+    assert main(["download-prior", "niqe"]) == 2
+    assert "choose from" in capsys.readouterr().err

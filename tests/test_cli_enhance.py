@@ -1,0 +1,133 @@
+"""latent-map enhance: what it writes."""
+
+import json
+
+import numpy as np
+import pytest
+from latent_map.command_line import enhance_jobs
+from latent_map.edict import backbones
+from latent_map.map_estimation.enhance import enhance as enhance_picture
+from latent_map.map_estimation.result import TraceRow
+from PIL import Image
+
+from .sample_files import QUICK, cuda_out_of_memory, photograph, pixels
+
+
+def test_enhancing_writes_the_picture_a_report_and_a_sheet(folder, run):
+    extras = ("--report", "r.json", "--sheet", "s.png")
+    code, out, err = run("enhance", "good.png", "-o", "b.png", *QUICK, *extras)
+    assert (code, err) == (0, "")  # no progress bar without a terminal
+    assert out.startswith("b.png: quality 0.")
+    assert out.count("\n") == 1
+    assert pixels("b.png").shape == (96, 192, 3)
+    assert pixels("s.png").shape[1] > 2 * 192
+    (described,) = json.loads((folder / "r.json").read_text()).values()
+    expected = [
+        "status",
+        "improved",
+        "best_iteration",
+        "size",
+        "prior",
+        "scores",
+        "pair_difference",
+        "trace",
+        "settings",
+    ]
+    assert list(described) == expected
+    assert described["prior"] == "niqe"
+    assert described["size"] == [192, 96]
+    assert [row["iteration"] for row in described["trace"]] == [0, 1]
+    assert described["settings"]["inversion"]["steps"] == 2
+    energies = [TraceRow(**row).energy for row in described["trace"]]
+    assert described["best_iteration"] == energies.index(min(energies))
+
+
+def test_the_default_prior_is_the_embedded_one(folder, run):
+    code, _, err = run("enhance", "good.png", "-o", "b.png", "--steps", "2", "--iterations", "1")
+    assert (code, err) == (0, "")
+    code, out, _ = run("score", "good.png", "b.png")
+    assert code == 0
+    before, after = (float(line.split()[2]) for line in out.splitlines())
+    assert after >= before - 1e-3  # b.png is rounded to 8 bits
+
+
+@pytest.mark.parametrize("nothing", [("--iterations", "0"), ("--lam", "0")])
+def test_nothing_to_do_returns_the_picture_exactly(folder, run, nothing):
+    code, out, _ = run("enhance", "alpha.png", "-o", "b.png", "--prior", "niqe", *nothing)
+    assert code == 0
+    assert "nothing to do" in out
+    assert np.array_equal(pixels("b.png"), pixels("alpha.png"))
+
+
+def test_a_folder_goes_on_after_pictures_that_fail(folder, run, monkeypatch):
+    (folder / "in").mkdir()
+    for name in ("a.png", "b.png", "c.png"):
+        (folder / "in" / name).write_bytes((folder / "good.png").read_bytes())
+    for name in ("empty.png", "1x1.png"):
+        (folder / name).rename(folder / "in" / name)
+    calls = []
+
+    def fail_once(*arguments):
+        calls.append(arguments)
+        return cuda_out_of_memory() if len(calls) == 1 else enhance_picture(*arguments)
+
+    monkeypatch.setattr(enhance_jobs, "enhance", fail_once)
+    code, out, err = run("enhance", "in", "-o", "new/out", *QUICK, "--report", "r.json")
+    assert code == 3
+    assert len(out.splitlines()) == 2
+    told = err.splitlines()
+    assert [next(n for n in ("1x1", "empty", "a.png") if n in line) for line in told] == [
+        "1x1",
+        "empty",
+        "a.png",
+    ]
+    assert sorted(path.name for path in (folder / "new/out").iterdir()) == ["b.png", "c.png"]
+    reports = json.loads((folder / "r.json").read_text())
+    assert {name for name, report in reports.items() if "error" in report} == {
+        "1x1.png",
+        "empty.png",
+        "a.png",
+    }
+    assert "trace" in reports["c.png"]
+
+
+def test_a_folder_without_a_usable_picture_ends_before_any_work(folder, run, monkeypatch):
+    monkeypatch.setattr(backbones, "load_backbone", None)
+    (folder / "empty.png").rename(folder / "void" / "empty.png")
+    code, _, err = run("enhance", "void", "-o", "out", *QUICK)
+    assert code == 2
+    assert "none of the pictures" in err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("names", [("a.png", "a.jpg"), ("a.png", "A.webp")])
+def test_pictures_of_one_name_do_not_overwrite_each_other(folder, run, names):
+    for name in names:
+        Image.fromarray(photograph()).save(folder / "void" / name)
+    code, _, err = run("enhance", "void", "-o", "out", *QUICK)
+    assert code == 2
+    assert err.count("\n") == 1
+    assert "rename" in err
+    assert all(name in err for name in names)
+
+
+def test_a_mask_file_keeps_the_rest_of_the_picture(folder, run):
+    with Image.open(folder / "good.png") as picture:
+        size = picture.size
+        before = np.asarray(picture.convert("RGB"))
+    mask = np.zeros(size[::-1], dtype=np.uint8)
+    mask[:, : size[0] // 2] = 255
+    Image.fromarray(mask).save(folder / "mask.png")
+    arguments = ("enhance", folder / "good.png", "-o", folder / "b.png", "--mask")
+    assert run(*arguments, folder / "mask.png", "--preset", "pixel_ascent")[0] == 0
+    after = np.asarray(Image.open(folder / "b.png").convert("RGB"))
+    assert np.array_equal(after[:, size[0] // 2 :], before[:, size[0] // 2 :])
+    assert not np.array_equal(after, before)
+
+
+def test_the_tile_is_part_of_the_settings_reported(folder, run):
+    arguments = ("enhance", folder / "good.png", "-o", folder / "b.png", "--iterations", "1")
+    code, _, _ = run(*arguments, "--tile", "64", "--no-check-gradient", "--report", folder / "r")
+    assert code == 0
+    settings = json.loads((folder / "r").read_text())["good.png"]["settings"]
+    assert settings["inversion"]["tile"] == 64
+    assert settings["check_gradient"] is False

@@ -1,0 +1,23 @@
+"""latent-map invert and reconstruct."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from .sample_files import photograph, pixels
+
+
+@pytest.mark.parametrize("size", [(96, 192), (37, 50)])
+def test_inverting_and_reconstructing_gives_the_identical_picture(folder, run, size):
+    Image.fromarray(photograph(*size)).save("a.png")
+    code, out, err = run("invert", "a.png", "-o", "a.state", "--steps", "6")
+    assert (code, err) == (0, "")
+    assert float(out.split()[-1]) < 1e-6
+    code, _, err = run("reconstruct", "a.state", "-o", "b.png")
+    assert (code, err) == (0, "")
+    assert np.array_equal(pixels("b.png"), pixels("a.png"))
+
+
+def test_inverting_warns_of_what_the_state_does_not_keep(folder, run, caplog):
+    assert run("invert", "alpha.png", "-o", "a.state", "--steps", "6")[0] == 0
+    assert "no alpha channel" in caplog.text
