@@ -16,7 +16,6 @@ from .test_tiles import WindowedConv
 from .toys import ToyBackbone, noise, picture
 
 EXACT = 1e-12  # float64, the bound
-REACH = 0.05  # of the contrast: what tiles do not see of each other, with random weights
 CELL = 4  # pixels of a latent's cell
 TILING = Tiling(32, 16, 16)
 HEIGHT, WIDTH = 40, 56
@@ -105,20 +104,22 @@ def test_a_network_without_reach_is_the_untiled_one_exactly(image, monkeypatch):
 
 def test_without_the_whole_pictures_statistics_it_would_not_be(image, monkeypatch):
     monkeypatch.setattr(FrozenNorms, "_replaced", lambda self, forward: torch.no_grad())
-    monkeypatch.setattr(FrozenNorms, "measure", lambda self, run: 0)
+    monkeypatch.setattr(FrozenNorms, "measure", lambda self, calls: 0)
     codec = PointwiseCodec()
     assert relative(TiledCodec(codec, image, TILING).encode(image), codec.encode(image)) > 0.05
 
 
 def test_statistics_settle_after_as_many_passes_as_there_are_norms(image, monkeypatch):
     monkeypatch.setattr(frozen_norms, "SETTLED", EXACT)
-    codec, found = PointwiseCodec(), []
+    codec, passes = PointwiseCodec(), []
     measure = FrozenNorms.measure
     tiled = TiledCodec(codec, image, TILING)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(FrozenNorms, "measure", lambda self, run: found.append(measure(self, run)))
+        patch.setattr(
+            FrozenNorms, "measure", lambda self, calls: passes.append(measure(self, calls))
+        )
         tiled.encode(image)
-    assert found == [4]  # three norms, and the pass that finds nothing changed
+    assert passes == [4]  # three norms, and the pass that finds nothing changed
 
 
 def blended(half, x):

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ..gradients import vector_jacobian, with_graph
 from ..protocols import Codec
-from .frozen_norms import FrozenNorms, Place
+from .frozen_norms import FrozenNorms, Place, PlacedCall
 from .tiles import Tile, Tiling, cover
 
 
@@ -96,7 +96,7 @@ class _Half:
         """Freeze the statistics on an input (B, C, H, W), item by item."""
         for item in x.detach().split(1):
             self.norms.append(FrozenNorms(self.network))
-            self.norms[-1].measure(partial(self._show, item))
+            self.norms[-1].measure(self._placed_calls(item))
 
     def call(self, item: int, piece: Tensor) -> Tensor:
         """The function on a tile of an item."""
@@ -111,12 +111,16 @@ class _Half:
         height, width = (side // self.inputs for side in x.shape[-2:])
         return cover(height, width, self.cells, self.inputs, outputs)
 
-    def _show(self, x: Tensor, at: Callable[[Place], None]) -> None:
-        """Run the function on all tiles of an item, telling where each is."""
+    def _placed_calls(self, x: Tensor) -> list[PlacedCall]:
+        """Calls of the function on all tiles of an item."""
         covers = cache(lambda samples: self._cover(x, samples))
-        for index, tile in enumerate(self.tiles(x)):
-            at(Place(tile.rows.length, tile.columns.length, partial(_weights, covers, index)))
-            self.function(tile.cut(x))
+        return [
+            PlacedCall(
+                Place(tile.rows.length, tile.columns.length, partial(_weights, covers, index)),
+                partial(self.function, tile.cut(x)),
+            )
+            for index, tile in enumerate(self.tiles(x))
+        ]
 
 
 def _weights(

@@ -11,10 +11,9 @@ the rest nearly.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from itertools import count
 from typing import NamedTuple
 
 import torch
@@ -26,6 +25,8 @@ from ..bijections.edict import state_dtype
 # Change of a mean or deviation from pass to pass, in deviations; a tenth of it gains nothing that
 # what tiles do not see of each other would not cover.
 SETTLED = 1e-2
+
+Moments = tuple[Tensor, Tensor]  # mean and deviation, by group
 
 
 class Place(NamedTuple):
@@ -42,6 +43,13 @@ class Place(NamedTuple):
     weights: Callable[[int], tuple[Tensor, Tensor]]
 
 
+class PlacedCall(NamedTuple):
+    """A network call on a tile."""
+
+    place: Place
+    run: Callable[[], Tensor]
+
+
 class FrozenNorms:
     """The statistics of a network's group norms on one picture.
 
@@ -51,33 +59,42 @@ class FrozenNorms:
 
     def __init__(self, network: nn.Module):
         self.norms = [module for module in network.modules() if isinstance(module, nn.GroupNorm)]
-        self._moments: dict[nn.GroupNorm, tuple[Tensor, Tensor]] = {}
+        self._moments: dict[nn.GroupNorm, Moments] = {}
 
     @torch.no_grad()
-    def measure(self, run: Callable[[Callable[[Place], None]], None]) -> int:
+    def measure(self, calls: Sequence[PlacedCall]) -> int:
         """Measure the statistics.
 
         Args:
-            run: calls the network on all tiles of the picture, and before each call the function
-                it is given, with the tile's place.
-        Returns: how many passes it took.
+            calls: of the network, one for each tile of the picture.
+        Returns: how many passes over all calls it took.
         """
-        place: list[Place] = []
-        for done in count(1):
-            sums: dict[nn.GroupNorm, Tensor] = {}
+        passes, settled = 0, False
+        while not settled:
+            passes += 1
+            before = self._moments
+            self._moments = self._measured(calls)
+            settled = passes > len(self._moments) or (
+                bool(before) and _change(before, self._moments) < SETTLED
+            )
+        return passes
 
-            def measuring(norm: nn.GroupNorm, x: Tensor, sums=sums) -> Tensor:
-                sums[norm] = sums.get(norm, 0) + _weighted_sums(x, norm.num_groups, place[0])
-                if norm in self._moments:
-                    return self._frozen(norm, x)
-                return F.group_norm(x, norm.num_groups, norm.weight, norm.bias, norm.eps)
+    def _measured(self, calls: Sequence[PlacedCall]) -> dict[nn.GroupNorm, Moments]:
+        """The moments of a pass, in which the norms use those of the pass before."""
+        sums: dict[nn.GroupNorm, Tensor] = {}
+        for place, run in calls:
+            with self._replaced(partial(self._sum_up, sums, place)):
+                run()
+        return {norm: _moments(total, norm.eps) for norm, total in sums.items()}
 
-            with self._replaced(measuring):
-                run(lambda where: place.__setitem__(slice(None), [where]))
-            before, self._moments = self._moments, {n: _moments(s, n.eps) for n, s in sums.items()}
-            if done > len(sums) or (before and _change(before, self._moments) < SETTLED):
-                return done
-        raise AssertionError("count never ends")
+    def _sum_up(
+        self, sums: dict[nn.GroupNorm, Tensor], place: Place, norm: nn.GroupNorm, x: Tensor
+    ) -> Tensor:
+        """A norm's output on a tile, whose input is added to the sums."""
+        sums[norm] = sums.get(norm, 0) + _weighted_sums(x, norm.num_groups, place)
+        if norm in self._moments:
+            return self._frozen(norm, x)
+        return F.group_norm(x, norm.num_groups, norm.weight, norm.bias, norm.eps)
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
@@ -125,13 +142,12 @@ def _weighted_sums(x: Tensor, groups: int, place: Place) -> Tensor:
     return torch.stack((torch.full_like(first, float(weights.sum()) * x.shape[1]), first, second))
 
 
-def _moments(sums: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-    """Mean and deviation by group."""
+def _moments(sums: Tensor, eps: float) -> Moments:
     mean = sums[1] / sums[0]
     return mean, (sums[2] / sums[0] - mean.square()).clamp_min(0).add(eps).sqrt()
 
 
-def _change(before: dict, after: dict) -> float:
+def _change(before: dict[nn.GroupNorm, Moments], after: dict[nn.GroupNorm, Moments]) -> float:
     """The largest change of a mean or deviation, in deviations."""
     return max(
         float(((new - old).abs() / after[norm][1]).max())
