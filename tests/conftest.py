@@ -1,4 +1,4 @@
-"""The files that commands are tried on, and the command line in this process."""
+"""The files that commands are tried on, the command line in this process, and its threads."""
 
 import functools
 import os
@@ -21,6 +21,14 @@ from .sample_files import photograph
 for module in ("command_line.enhance_jobs", "edict.latents_file"):
     import_module(f"latent_map.{module}")
 loaded_once = functools.cache(load_backbone)
+
+
+def pytest_configure():
+    """One thread a worker: two of two threads each are several times slower on two cores."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        torch.set_num_threads(1)
+        for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+            os.environ.setdefault(variable, "1")  # of what tests start
 
 
 @pytest.fixture(scope="module")
