@@ -55,7 +55,7 @@ def main() -> None:
 
 def _load(name: str, options: argparse.Namespace) -> tuple[Measure, str]:
     row = FIDELITIES[name]
-    if row.file is None:
+    if not row.files:
         return load_fidelity(name), ""
     path = options.alexnet if name == "lpips_alex" else options.vgg16
     if path is not None:

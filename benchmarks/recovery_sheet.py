@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 from latent_map.fidelity.catalog import FIDELITIES
-from latent_map.fidelity.loading import load_fidelity, missing_file
+from latent_map.fidelity.loading import load_fidelity, missing_fidelity
 from latent_map.fidelity.pixel import psnr
 from latent_map.fidelity.recovery import Recovery, recover_reference, starting_picture
 from latent_map.files.pictures import read_picture, to_image, write_image
@@ -40,9 +40,9 @@ def main() -> None:
     top = middle[0] if options.top is None else options.top
     left = middle[1] if options.left is None else options.left
     reference = pixels[..., top : top + options.size, left : left + options.size].contiguous()
-    names = [name for name in options.only or FIDELITIES if not missing_file(name)]
+    names = [name for name in options.only or FIDELITIES if not missing_fidelity(name)]
     print(f"{options.picture.name}, {options.size} x {options.size}, {options.iterations} steps")
-    left_out = [name for name in FIDELITIES if missing_file(name)]
+    left_out = [name for name in FIDELITIES if missing_fidelity(name)]
     print(f"left out, no weight file: {', '.join(left_out) or 'none'}\n")
     print("| measure | " + " | ".join(_headings(reference)) + " | CPU seconds |")
     print("|---|" + "---|" * (2 * len(STARTS) + 1))

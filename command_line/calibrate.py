@@ -75,7 +75,7 @@ def _scores_of(folder: Path, name: str, device: str) -> list[float]:
 
     from ..files.pictures import find_pictures, read_picture
     from ..iqa_priors.loading import load_prior
-    from ..map_estimation.enhance import check_prior
+    from ..iqa_priors.prior import check_prior
 
     check_device(device)
     prior, scores = load_prior(name, device), []

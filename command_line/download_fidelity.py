@@ -18,5 +18,5 @@ def run(options: Options) -> int:
     """Fetch the file of a measure to where it looks for it."""
     from ..fidelity.catalog import FIDELITIES
 
-    files = {name: (row.file,) for name, row in FIDELITIES.items() if row.file}
+    files = {name: row.files for name, row in FIDELITIES.items()}
     return download_weights(options.name, files, options.destination)

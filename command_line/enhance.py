@@ -90,7 +90,7 @@ def run(options: Options) -> int:
     fidelity = load_fidelity(options.fidelity, options.device)
     prior = options.prior.load(options.device)
     loading = options.backbone.checked()
-    jobs, reports = plan(options, prior)
+    jobs, reports = plan(options, prior, fidelity if settings.use_fidelity else None)
     code = FAILED if reports else 0
     tools = Tools(loading.load(options.device), prior, fidelity, settings)
     try:

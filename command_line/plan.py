@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..edict.inversion import check_picture
+from ..fidelity.fidelity import Fidelity, check_fidelity
 from ..files.pictures import check_output, find_pictures, read_picture
 from ..files.state_file import check_writable, load_state
-from ..iqa_priors.prior import Prior
-from ..map_estimation.enhance import STATE_KIND, check_prior
+from ..iqa_priors.prior import Prior, check_prior
+from ..map_estimation.enhance import STATE_KIND
 from ..map_estimation.report import sheet_size
 from .distinct import check_distinct
 from .enhance import Options
@@ -24,7 +25,9 @@ class Job(NamedTuple):
     target: Path
 
 
-def plan(options: Options, prior: Prior) -> tuple[list[Job], dict[str, dict]]:
+def plan(
+    options: Options, prior: Prior, fidelity: Fidelity | None
+) -> tuple[list[Job], dict[str, dict]]:
     """What `enhance` will do.
 
     Returns: what can be worked on, and {name: {"error": why}} of those of a
@@ -39,7 +42,7 @@ def plan(options: Options, prior: Prior) -> tuple[list[Job], dict[str, dict]]:
         check_writable(extra)
     if not folder:
         job = Job(files[0], targets[0])
-        _check_job(job, options, prior)
+        _check_job(job, options, prior, fidelity)
         return [job], {}
     try:
         options.output.mkdir(parents=True, exist_ok=True)
@@ -50,7 +53,7 @@ def plan(options: Options, prior: Prior) -> tuple[list[Job], dict[str, dict]]:
     jobs, reports = [], {}
     for job in map(Job, files, targets):
         try:
-            _check_job(job, options, prior)
+            _check_job(job, options, prior, fidelity)
             jobs.append(job)
         except EXPECTED as error:
             reports[job.source.name] = {"error": tell(job.source, error)}
@@ -77,11 +80,13 @@ def _folder_targets(files: list[Path], options: Options) -> list[Path]:
     return [options.output / f"{file.stem}.png" for file in files]
 
 
-def _check_job(job: Job, options: Options, prior: Prior) -> None:
+def _check_job(job: Job, options: Options, prior: Prior, fidelity: Fidelity | None) -> None:
     """Raise ValueError for what would fail after minutes of work."""
     picture = read_picture(job.source)
     check_picture(picture.pixels)
     check_prior(prior, picture.pixels)
+    if fidelity is not None:
+        check_fidelity(fidelity, picture.pixels)
     height, width = picture.pixels.shape[-2:]
     check_output(job.target, (width, height), picture.alpha is not None)
     if options.sheet:

@@ -23,7 +23,7 @@ def run(options: Options) -> int:
     import torch
 
     from ..files.pictures import find_pictures, read_picture
-    from ..map_estimation.enhance import check_prior
+    from ..iqa_priors.prior import check_prior
 
     prior, code = options.prior.load(options.device), 0
     files = [file for path in options.input for file in find_pictures(path)]

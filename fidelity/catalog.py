@@ -1,189 +1,183 @@
 """The fidelity measures by name: what each is, its options, and what it needs."""
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import NamedTuple
-
-import torch
-from torch import Tensor
-
+from ..files.catalog import lazily
 from ..files.weight_files import WeightFile
-from .cw_ssim import cw_ssim_distance
-from .deviation import gmsd_distance, mcsd_distance
-from .fidelity import Fidelity
-from .fsim import fsim_distance
-from .information import ifc_distance, vif_distance
-from .low_resolution import low_resolution_distance
-from .mad import mad_distance
-from .ms_ssim import ms_ssim_distance
-from .nlpd import nlpd_distance
-from .pixel import mean_absolute_error, mean_squared_error
-from .smoothed import pamse_distance
-from .vsi import vsi_distance
+from .fidelity_row import FidelityRow, plain
 
-Device = str | torch.device
 _TORCHVISION = "https://download.pytorch.org/models"
 _STABILITY = "https://huggingface.co/stabilityai/sd-vae-ft-mse-original/resolve/main"
 # torchvision's names end in the beginning of the file's SHA-256.
 VGG16 = WeightFile(
-    "vgg16-397923af.pth", 528, f"{_TORCHVISION}/vgg16-397923af.pth", "397923af", "checkpoints"
+    name="vgg16-397923af.pth",
+    size_mb=528,
+    url=f"{_TORCHVISION}/vgg16-397923af.pth",
+    sha256="397923af",
+    cache="checkpoints",
 )
 ALEXNET = WeightFile(
-    "alexnet-owt-7be5be79.pth",
-    233,
-    f"{_TORCHVISION}/alexnet-owt-7be5be79.pth",
-    "7be5be79",
-    "checkpoints",
+    name="alexnet-owt-7be5be79.pth",
+    size_mb=233,
+    url=f"{_TORCHVISION}/alexnet-owt-7be5be79.pth",
+    sha256="7be5be79",
+    cache="checkpoints",
 )
 VAE = WeightFile(
-    "vae-ft-mse-840000-ema-pruned.safetensors",
-    335,
-    f"{_STABILITY}/vae-ft-mse-840000-ema-pruned.safetensors",
+    name="vae-ft-mse-840000-ema-pruned.safetensors",
+    size_mb=335,
+    url=f"{_STABILITY}/vae-ft-mse-840000-ema-pruned.safetensors",
     cache="checkpoints",
     marker="config.json",
 )
-
-
-class FidelityRow(NamedTuple):
-    """What is known of a measure.
-
-    Attributes:
-        summary: what it is, for tooltips.
-        range: of its values, for tooltips; 0 when equal, lower is better.
-        licence: of code and weights.
-        measure: the function, whose further arguments are its options; None where `load` is set.
-        options: their names.
-        min_side: smallest side in pixels.
-        load: (device, path of `file`) -> Fidelity.
-        file: weight file it needs besides the pack's own.
-    """
-
-    summary: str
-    range: str
-    licence: str
-    measure: Callable[..., Tensor] | None = None
-    options: tuple[str, ...] = ()
-    min_side: int = 16
-    load: Callable[[Device, Path], Fidelity] | None = None
-    file: WeightFile | None = None
-
-
-def _lpips_vgg(device: Device, path: Path) -> Fidelity:
-    from .lpips import load_lpips
-
-    return load_lpips("vgg", device, path)
-
-
-def _lpips_alex(device: Device, path: Path) -> Fidelity:
-    from .lpips import load_lpips
-
-    return load_lpips("alex", device, path)
-
-
-def _dists(device: Device, path: Path) -> Fidelity:
-    from .dists import load_dists
-
-    return load_dists(device, path)
-
-
-def _vae_features(device: Device, path: Path) -> Fidelity:
-    from .vae_features import load_vae_features
-
-    return load_vae_features(device, path)
-
-
 OURS = "Apache-2.0 (this pack), from the paper"
 SP5 = f"{OURS}; filters MIT"
 PLANES = ("planes",)
 
-FIDELITIES = {
+FIDELITIES: dict[str, FidelityRow] = {
     "low_resolution": FidelityRow(
-        "distance after downsampling (Eq. 20): holds content and colour, leaves detail free",
-        "0 to 1 (mse, rms)",
-        OURS,
-        low_resolution_distance,
-        ("scale", "reduction"),
-        1,
+        load=plain("low_resolution:low_resolution_distance"),
+        summary="distance after downsampling (Eq. 20): holds content and colour, leaves detail "
+        "free",
+        range="0 to 1 (mse, rms)",
+        licence=OURS,
+        min_side=1,
+        options=("scale", "reduction"),
+        known_as="low_resolution_distance",
     ),
-    "mse": FidelityRow("mean square of every pixel", "0 to 1", OURS, mean_squared_error, (), 1),
-    "mae": FidelityRow("mean modulus of every pixel", "0 to 1", OURS, mean_absolute_error, (), 1),
+    "mse": FidelityRow(
+        load=plain("pixel:mean_squared_error"),
+        summary="mean square of every pixel",
+        range="0 to 1",
+        licence=OURS,
+        min_side=1,
+        known_as="mean_squared_error",
+    ),
+    "mae": FidelityRow(
+        load=plain("pixel:mean_absolute_error"),
+        summary="mean modulus of every pixel",
+        range="0 to 1",
+        licence=OURS,
+        min_side=1,
+        known_as="mean_absolute_error",
+    ),
     "ms_ssim": FidelityRow(
-        "structure over up to five scales", "0 to 1", OURS, ms_ssim_distance, PLANES
+        load=plain("ms_ssim:ms_ssim_distance"),
+        summary="structure over up to five scales",
+        range="0 to 1",
+        licence=OURS,
+        options=PLANES,
+        known_as="ms_ssim_distance",
     ),
     "vif": FidelityRow(
-        "visual information lost; more contrast than the input scores below 0",
-        "below 0 to 1",
-        SP5,
-        vif_distance,
-        PLANES,
+        load=plain("information:vif_distance"),
+        summary="visual information lost; more contrast than the input scores below 0",
+        range="below 0 to 1",
+        licence=SP5,
+        options=PLANES,
+        known_as="vif_distance",
     ),
     "cw_ssim": FidelityRow(
-        "local phase in one octave; forgives small shifts, does not see brightness",
-        "0 to 1",
-        OURS,
-        cw_ssim_distance,
-        PLANES,
+        load=plain("cw_ssim:cw_ssim_distance"),
+        summary="local phase in one octave; forgives small shifts, does not see brightness",
+        range="0 to 1",
+        licence=OURS,
+        options=PLANES,
+        known_as="cw_ssim_distance",
     ),
     "mad": FidelityRow(
-        "visible error, or changed texture where errors are large",
-        "0 to a few hundred",
-        OURS,
-        mad_distance,
-        PLANES,
+        load=plain("mad:mad_distance"),
+        summary="visible error, or changed texture where errors are large",
+        range="0 to a few hundred",
+        licence=OURS,
+        options=PLANES,
+        known_as="mad_distance",
     ),
-    "fsim": FidelityRow("phase congruency, gradient and chroma", "0 to 1", OURS, fsim_distance),
+    "fsim": FidelityRow(
+        load=plain("fsim:fsim_distance"),
+        summary="phase congruency, gradient and chroma",
+        range="0 to 1",
+        licence=OURS,
+        known_as="fsim_distance",
+    ),
     "gmsd": FidelityRow(
-        "how unevenly edges changed; does not see a change of level",
-        "0 to 0.5",
-        OURS,
-        gmsd_distance,
-        PLANES,
+        load=plain("deviation:gmsd_distance"),
+        summary="how unevenly edges changed; does not see a change of level",
+        range="0 to 0.5",
+        licence=OURS,
+        options=PLANES,
+        known_as="gmsd_distance",
     ),
-    "vsi": FidelityRow("saliency, gradient and chroma", "0 to 1", OURS, vsi_distance),
+    "vsi": FidelityRow(
+        load=plain("vsi:vsi_distance"),
+        summary="saliency, gradient and chroma",
+        range="0 to 1",
+        licence=OURS,
+        known_as="vsi_distance",
+    ),
     "nlpd": FidelityRow(
-        "locally normalised Laplacian pyramid", "0 to about 1", OURS, nlpd_distance, PLANES
+        load=plain("nlpd:nlpd_distance"),
+        summary="locally normalised Laplacian pyramid",
+        range="0 to about 1",
+        licence=OURS,
+        options=PLANES,
+        known_as="nlpd_distance",
     ),
     "lpips": FidelityRow(
-        "deep features of VGG-16, weighted by human judgments",
-        "0 to about 1",
-        "linear layers BSD-2-Clause; torchvision's VGG-16 BSD-3-Clause, trained on ImageNet",
-        load=_lpips_vgg,
-        file=VGG16,
+        load=lazily(__package__, "lpips:load_lpips", network="vgg"),
+        summary="deep features of VGG-16, weighted by human judgments",
+        range="0 to about 1",
+        licence="linear layers BSD-2-Clause; torchvision's VGG-16 BSD-3-Clause, trained on "
+        "ImageNet",
+        files=(VGG16,),
+        known_as="lpips (vgg)",
     ),
     "lpips_alex": FidelityRow(
-        "deep features of AlexNet, weighted by human judgments",
-        "0 to about 1",
-        "linear layers BSD-2-Clause; torchvision's AlexNet BSD-3-Clause, trained on ImageNet",
+        load=lazily(__package__, "lpips:load_lpips", network="alex"),
+        summary="deep features of AlexNet, weighted by human judgments",
+        range="0 to about 1",
+        licence="linear layers BSD-2-Clause; torchvision's AlexNet BSD-3-Clause, trained on "
+        "ImageNet",
+        files=(ALEXNET,),
         min_side=32,
-        load=_lpips_alex,
-        file=ALEXNET,
+        known_as="lpips (alex)",
     ),
     "dists": FidelityRow(
-        "structure and texture of VGG-16's features; tolerant of resampled texture",
-        "0 to 1",
-        "weights MIT; torchvision's VGG-16 BSD-3-Clause, trained on ImageNet",
-        load=_dists,
-        file=VGG16,
+        load=lazily(__package__, "dists:load_dists"),
+        summary="structure and texture of VGG-16's features; tolerant of resampled texture",
+        range="0 to 1",
+        licence="weights MIT; torchvision's VGG-16 BSD-3-Clause, trained on ImageNet",
+        files=(VGG16,),
     ),
     "pamse": FidelityRow(
-        "mean square after Gaussian smoothing", "0 to 1", OURS, pamse_distance, ("sigma",), 1
+        load=plain("smoothed:pamse_distance"),
+        summary="mean square after Gaussian smoothing",
+        range="0 to 1",
+        licence=OURS,
+        min_side=1,
+        options=("sigma",),
+        known_as="pamse_distance",
     ),
     "mcsd": FidelityRow(
-        "how unevenly local contrast changed", "0 to 0.5", OURS, mcsd_distance, PLANES
+        load=plain("deviation:mcsd_distance"),
+        summary="how unevenly local contrast changed",
+        range="0 to 0.5",
+        licence=OURS,
+        options=PLANES,
+        known_as="mcsd_distance",
     ),
     "ifc": FidelityRow(
-        "information fidelity lost, relative to the input's own; can be below 0",
-        "below 0 to 1",
-        SP5,
-        ifc_distance,
-        PLANES,
+        load=plain("information:ifc_distance"),
+        summary="information fidelity lost, relative to the input's own; can be below 0",
+        range="below 0 to 1",
+        licence=SP5,
+        options=PLANES,
+        known_as="ifc_distance",
     ),
     "vae_features": FidelityRow(
-        "features of Stable Diffusion's VAE encoder; not fitted to human judgments",
-        "0 to 4",
-        "the VAE's: MIT for the file named here",
-        load=_vae_features,
-        file=VAE,
+        load=lazily(__package__, "vae_features:load_vae_features"),
+        summary="features of Stable Diffusion's VAE encoder; not fitted to human judgments",
+        range="0 to 4",
+        licence="the VAE's: MIT for the file named here",
+        files=(VAE,),
     ),
 }
 

@@ -30,7 +30,6 @@ class Dists:
 
     def __init__(self, weights: dict[str, Tensor]) -> None:
         self.features = FeatureNetwork(VGG16_LAYERS, weights, l2_pool)
-        self.__name__ = "dists"
 
     def __call__(self, x: Tensor, x_init: Tensor) -> Tensor:
         """Distance of two RGB pictures (B, 3, H, W) in [0, 1], shape (B,); 0 when equal.
@@ -70,9 +69,9 @@ def l2_pool(x: Tensor) -> Tensor:
     return safe_root(F.avg_pool2d(means, 2, stride=2))
 
 
-def load_dists(device: str | torch.device, path: Path) -> Dists:
+def load_dists(device: str | torch.device, paths: tuple[Path, ...]) -> Dists:
     """DISTS on VGG-16 weights of torchvision.
 
     Raises: ValueError if the file cannot be used.
     """
-    return Dists(load_weights(path, VGG16_LAYERS, device))
+    return Dists(load_weights(paths[0], VGG16_LAYERS, device))

@@ -2,27 +2,28 @@
 
 import math
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from ..files.catalog import choose_row, missing_files, what_is_missing
 from ..files.downloads import fetch_files
 from ..files.weight_files import find_files
-from .catalog import FIDELITIES, REFUSED, Device, FidelityRow
+from .catalog import FIDELITIES, REFUSED
 from .choices import CHOICES, check_choice
-from .fidelity import Fidelity
-
-MISSING = " (file missing)"
+from .fidelity import MeasuredFidelity
+from .fidelity_row import FidelityRow
 
 
 def load_fidelity(
     name: str,
-    device: Device = "cpu",
+    device: str | torch.device = "cpu",
     path: Path | str | None = None,
     folders: Sequence[Path] = (),
     download: bool = False,
     **options: Any,
-) -> Fidelity:
+) -> MeasuredFidelity:
     """A fidelity term by name.
 
     Args:
@@ -37,47 +38,24 @@ def load_fidelity(
     Raises: ValueError for an unknown name, a missing or unusable file, or options it does not have
         or cannot take; OSError when a download fails.
     """
-    row = _row(name)
+    row = choose_row("fidelity", FIDELITIES, REFUSED, name)
     _check_options(name, row, options)
-    if row.measure is not None:
-        return partial(row.measure, **options)
-    if row.load is None or row.file is None:
-        raise ValueError(f"fidelity {name!r} has no measure and no file: mend its row")
-    if download and path is None and missing_file(name, folders):
-        fetch_files([row.file])
-    return row.load(device, *find_files("fidelity", name, [row.file], folders, path))
+    if download and path is None and missing_files(row, folders):
+        fetch_files(row.files)
+    measure = row.load(device, find_files("fidelity", name, row.files, folders, path))
+    return MeasuredFidelity(name, measure, row.min_side, options, row.known_as)
 
 
-def available(folders: Sequence[Path] = ()) -> list[str]:
-    """Names for a list of choices; one whose file is missing ends in " (file missing)"."""
-    return [name + (MISSING if missing_file(name, folders) else "") for name in FIDELITIES]
-
-
-def missing_file(name: str, folders: Sequence[Path] = ()) -> str:
-    """What to do about a measure's missing file, or nothing if it can be used.
+def missing_fidelity(name: str, folders: Sequence[Path] = ()) -> str:
+    """What a measure lacks, where that was looked for, and the remedy; nothing if it lacks nothing.
 
     Args:
-        name: one of FIDELITIES, with or without its note in the list.
+        name: one of FIDELITIES.
         folders: as for `load_fidelity`.
     Raises: ValueError for an unknown name.
     """
-    name = name.removesuffix(MISSING)
-    row = _row(name)
-    if row.file is None:
-        return ""
-    try:
-        find_files("fidelity", name, [row.file], folders)
-    except ValueError as error:
-        return str(error)
-    return ""
-
-
-def _row(name: str) -> FidelityRow:
-    if name in REFUSED:
-        raise ValueError(f"fidelity {name!r} is not offered: {REFUSED[name]}; choose another")
-    if name not in FIDELITIES:
-        raise ValueError(f"unknown fidelity {name!r}: choose from {', '.join(FIDELITIES)}")
-    return FIDELITIES[name]
+    row = choose_row("fidelity", FIDELITIES, REFUSED, name)
+    return what_is_missing("fidelity", name, row, folders)
 
 
 def _check_options(name: str, row: FidelityRow, options: dict[str, Any]) -> None:

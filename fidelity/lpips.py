@@ -32,7 +32,6 @@ class Lpips:
         pool = partial(F.max_pool2d, kernel_size=2 if network == "vgg" else 3, stride=2)
         self.network = network
         self.features = FeatureNetwork(LAYERS[network], weights, pool)
-        self.__name__ = f"lpips ({network})"  # what a saved run is compared by
 
     def __call__(self, x: Tensor, x_init: Tensor) -> Tensor:
         """Distance of two RGB pictures (B, 3, H, W) in [0, 1], shape (B,); 0 when equal.
@@ -43,8 +42,8 @@ class Lpips:
         smallest = SMALLEST_SIDE[self.network]
         if min(x.shape[-2:]) < smallest:
             raise ValueError(
-                f"{self.__name__} needs sides of {smallest} or more, not {tuple(x.shape[-2:])}: "
-                "choose a larger image or lpips"
+                f"lpips ({self.network}) needs sides of {smallest} or more, not "
+                f"{tuple(x.shape[-2:])}: choose a larger image or lpips"
             )
         total = torch.zeros_like(x[:, 0, 0, 0])
         maps = zip(self._maps(x), self._maps(x_init), strict=True)
@@ -59,9 +58,11 @@ class Lpips:
         return [m / (safe_root(m.square().sum(1, keepdim=True)) + NORM_FLOOR) for m in maps]
 
 
-def load_lpips(network: Literal["vgg", "alex"], device: str | torch.device, path: Path) -> Lpips:
+def load_lpips(
+    device: str | torch.device, paths: tuple[Path, ...], network: Literal["vgg", "alex"]
+) -> Lpips:
     """LPIPS on VGG-16 or AlexNet weights of torchvision.
 
     Raises: ValueError if the file cannot be used.
     """
-    return Lpips(network, load_weights(path, LAYERS[network], device))
+    return Lpips(network, load_weights(paths[0], LAYERS[network], device))

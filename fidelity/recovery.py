@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .choices import Start, check_choice
-from .fidelity import Fidelity
+from .fidelity import Fidelity, check_fidelity
 from .pixel import psnr
 
 NOISE_MEAN, NOISE_DEVIATION = 0.5, 0.2
@@ -69,10 +69,11 @@ def recover_reference(
         iterations: steps, 1 or more.
         learning_rate: Adam's, in units of the pixel range, above 0; falls by a cosine.
         callback: called with (iteration, distance).
-    Raises: ValueError for numbers out of range; RuntimeError naming the iteration if a distance or
-        a gradient is not finite.
+    Raises: ValueError for numbers out of range, or a picture too small for the measure;
+        RuntimeError naming the iteration if a distance or a gradient is not finite.
     Source: Ding, Ma, Wang and Simoncelli, IJCV 129, 2021, Section 2.
     """
+    check_fidelity(fidelity, reference)
     if iterations < 1 or not (math.isfinite(learning_rate) and learning_rate > 0):
         raise ValueError(
             f"iterations {iterations} must be 1 or more and learning rate {learning_rate} above 0"

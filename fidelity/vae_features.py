@@ -76,8 +76,6 @@ class VaeFeatures:
         (VAE features for quality).
     """
 
-    __name__ = "vae_features"
-
     def __init__(self, encoder: VaeEncoder) -> None:
         self.encoder = encoder
 
@@ -96,12 +94,12 @@ def _unit(features: Tensor) -> Tensor:
     return features / (safe_root(features.square().sum(1, keepdim=True)) + NORM_FLOOR)
 
 
-def load_vae_features(device: str | torch.device, path: Path) -> VaeFeatures:
+def load_vae_features(device: str | torch.device, paths: tuple[Path, ...]) -> VaeFeatures:
     """The distance on a VAE file or folder.
 
     Raises: ValueError as `load_vae_encoder`.
     """
-    return VaeFeatures(load_vae_encoder(path, device))
+    return VaeFeatures(load_vae_encoder(paths[0], device))
 
 
 def load_vae_encoder(path: Path, device: str | torch.device = "cpu") -> VaeEncoder:

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..files.weights import load_module, read_tensors
-from .planes import check_pair
+from .fidelity import MeasuredFidelity
+from .planes import SMALLEST_SIDE, check_pair
 from .vae_features import VaeEncoder, load_vae_encoder
 
 KIND = "vae_qa"
@@ -95,8 +96,6 @@ class VaeQa:
         head: trained.
     """
 
-    __name__ = KIND
-
     def __init__(self, encoder: VaeEncoder, head: VaeQaHead) -> None:
         self.encoder, self.head = encoder, head
 
@@ -142,7 +141,7 @@ def save_head(path: Path, head: VaeQaHead, channels: Sequence[int], facts: dict)
     write_atomically(path, save(state, {"about": json.dumps(about)}))
 
 
-def load_vae_qa(head: Path, vae: Path, device: str | torch.device = "cpu") -> VaeQa:
+def load_vae_qa(head: Path, vae: Path, device: str | torch.device = "cpu") -> MeasuredFidelity:
     """A head of your own training on the VAE it was trained with.
 
     Args:
@@ -173,4 +172,5 @@ def load_vae_qa(head: Path, vae: Path, device: str | torch.device = "cpu") -> Va
             f"{encoder.channels}: give the VAE it was trained with"
         )
     module = load_module(VaeQaHead(channels, options), tensors, "", head)
-    return VaeQa(encoder, module.to(device))  # type: ignore[arg-type]
+    measure = VaeQa(encoder, module.to(device))  # type: ignore[arg-type]
+    return MeasuredFidelity(KIND, measure, SMALLEST_SIDE)

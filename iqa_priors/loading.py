@@ -5,19 +5,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-from ..files.weight_files import WeightFile, find_file, find_files, standard_folders
-from ..files.weight_files import missing_message as message_of
+import torch
+
+from ..files.catalog import choose_row, what_is_missing
+from ..files.weight_files import find_files
 from .catalog import PRIORS
 from .choices import Crops
 from .logistic import Logistic
 from .prior import QualityPrior
-from .prior_row import Device, PriorRow
+from .prior_row import PriorRow
 from .pyiqa.catalog import REFUSED
 
 
 def load_prior(
     name: str,
-    device: Device = "cpu",
+    device: str | torch.device = "cpu",
     calibration: Mapping[str, Any] | Path | str | None = None,
     crops: Crops = "cover",
     path: Path | str | None = None,
@@ -37,7 +39,7 @@ def load_prior(
     Raises: ValueError for an unknown name, a missing or unusable file, or a calibration of
         another prior.
     """
-    row = _row(name)
+    row = choose_row("prior", PRIORS, REFUSED, name)
     if crops not in get_args(Crops):
         raise ValueError(f"unknown crops {crops!r}: choose {' or '.join(get_args(Crops))}")
     logistic = _logistic(name, row, calibration)
@@ -47,27 +49,26 @@ def load_prior(
     if crops == "cover" and scorer.covering is not None:
         metric = scorer.covering
     return QualityPrior(
-        name, metric, logistic, row.min_side, scorer.official, scorer.local, row.no_gradient
+        name,
+        metric,
+        logistic,
+        min_side=row.min_side,
+        official=scorer.official,
+        local=scorer.local,
+        no_gradient=row.no_gradient,
+        range=row.range,
     )
 
 
-def missing_files(name: str, folders: Sequence[Path] = ()) -> list[WeightFile]:
-    """Files of a prior that are in none of the folders nor the standard ones."""
-    looked = (*folders, *standard_folders())
-    return [file for file in _row(name).files if find_file(file, looked) is None]
+def missing_prior(name: str, folders: Sequence[Path] = ()) -> str:
+    """What a prior lacks, where that was looked for, and the remedy; nothing if it lacks nothing.
 
-
-def missing_message(name: str, missing: Sequence[WeightFile], folders: Sequence[Path] = ()) -> str:
-    """What a prior lacks, that it is neither in the folders nor the standard ones; the remedy."""
-    return message_of("prior", name, missing, (*folders, *standard_folders()))
-
-
-def _row(name: str) -> PriorRow:
-    if name in REFUSED:
-        raise ValueError(f"prior {name!r} is not offered: {REFUSED[name]}; choose another prior")
-    if name not in PRIORS:
-        raise ValueError(f"unknown prior {name!r}: choose from {', '.join(PRIORS)}")
-    return PRIORS[name]
+    Args:
+        name: one of PRIORS.
+        folders: as for `load_prior`.
+    Raises: ValueError for an unknown name.
+    """
+    return what_is_missing("prior", name, choose_row("prior", PRIORS, REFUSED, name), folders)
 
 
 def _logistic(
@@ -104,11 +105,11 @@ def _user_logistic(
 
 def _read_json(path: Path) -> Mapping[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ValueError(
             f"cannot read the calibration {path} ({error}): make it with the calibrate command"
         ) from error
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         raise ValueError(f"{path} holds no calibration: make it with the calibrate command")
-    return found
+    return content

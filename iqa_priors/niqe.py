@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .prior import Scorer
+
 BLOCK = 96
 MIN_SIDE = 96
 # In exact arithmetic an even area has coefficients of 0, counted on neither side of the
@@ -43,6 +45,12 @@ def load_niqe(
     mean, covariance = load_niqe_parameters(PARAMETERS_FILE)
     parameters = NiqeParameters(mean.to(device), covariance.to(device))
     return partial(niqe, parameters=parameters, whole=whole)
+
+
+def load_niqe_scorer(device: torch.device | str, paths: tuple[Path, ...]) -> Scorer:
+    """Its ways to score; as `load_niqe`."""
+    del paths  # its parameters are the pack's
+    return Scorer(load_niqe(device), load_niqe(device, whole=True))
 
 
 def load_niqe_parameters(path: Path | str) -> NiqeParameters:

@@ -110,8 +110,9 @@ def load_pocket(device: torch.device | str = "cpu") -> Callable[[Tensor], Tensor
     return load_pocket_scorer(device).official
 
 
-def load_pocket_scorer(device: torch.device | str = "cpu") -> Scorer:
+def load_pocket_scorer(device: torch.device | str = "cpu", paths: tuple[Path, ...] = ()) -> Scorer:
     """Load the pocket prior with frozen weights, its local scores included; see `load_pocket`."""
+    del paths  # its weights are the pack's
     network = load_module(PocketPrior(), _weights(), "network.", WEIGHTS).to(device)
 
     def score(image: Tensor) -> Tensor:

@@ -35,7 +35,22 @@ class Prior(Protocol):
 
     @property
     def name(self) -> str:
-        """The prior's name, for reports."""
+        """The prior's name, for reports and saved runs."""
+        ...
+
+    @property
+    def ranges(self) -> dict[str, str]:
+        """Usual raw scores per metric, as text; of the metrics that `scores` has."""
+        ...
+
+    @property
+    def min_side(self) -> int:
+        """Smallest side in pixels that it takes."""
+        ...
+
+    @property
+    def no_gradient(self) -> str:
+        """Why it can score but not be climbed; empty if it can."""
         ...
 
     def __call__(self, image: Tensor) -> Tensor:
@@ -44,6 +59,10 @@ class Prior(Protocol):
 
     def scores(self, image: Tensor) -> dict[str, Tensor]:
         """Raw scores per metric, each (B,), in the metric's own units and direction."""
+        ...
+
+    def as_published(self) -> "Prior":
+        """The prior as its authors would score."""
         ...
 
 
@@ -59,6 +78,7 @@ class QualityPrior:
         official: the published rule where `metric` covers the picture by another one.
         local: raw local scores (B, rows, columns), or None.
         no_gradient: why the metric can score but not be climbed; empty if it can.
+        range: usual raw scores, as text; empty where that is not known.
     """
 
     name: str
@@ -68,17 +88,20 @@ class QualityPrior:
     official: Metric | None = None
     local: Metric | None = None
     no_gradient: str = ""
+    range: str = ""
+
+    @property
+    def ranges(self) -> dict[str, str]:
+        """Usual raw scores, {name: text}."""
+        return {self.name: self.range}
 
     def __call__(self, image: Tensor) -> Tensor:
         """Quality in [0, 1], shape (B,).
 
         Raises: ValueError if a gradient is wanted of a metric that has none.
         """
-        if self.no_gradient and torch.is_grad_enabled() and image.requires_grad:
-            raise ValueError(
-                f"{self.name!r} can score pictures but not improve them: {self.no_gradient}; "
-                "choose another prior"
-            )
+        if torch.is_grad_enabled() and image.requires_grad:
+            check_climbable(self)
         return self.logistic(one_by_one(self.metric, image))
 
     def scores(self, image: Tensor) -> dict[str, Tensor]:
@@ -119,7 +142,17 @@ class CombinedPrior:
     @property
     def min_side(self) -> int:
         """The largest of the priors' smallest sides, in pixels."""
-        return max(getattr(prior, "min_side", 1) for prior in self.priors)
+        return max(prior.min_side for prior in self.priors)
+
+    @property
+    def ranges(self) -> dict[str, str]:
+        """Usual raw scores of all priors, {name: text}."""
+        return {name: r for prior in self.priors for name, r in prior.ranges.items()}
+
+    @property
+    def no_gradient(self) -> str:
+        """Why one of the priors cannot be climbed; empty if all can."""
+        return next((prior.no_gradient for prior in self.priors if prior.no_gradient), "")
 
     def __call__(self, image: Tensor) -> Tensor:
         """Quality in [0, 1], shape (B,)."""
@@ -133,16 +166,23 @@ class CombinedPrior:
 
     def as_published(self) -> "CombinedPrior":
         """The same combination with the published rules."""
-        return replace(self, priors=tuple(as_published(prior) for prior in self.priors))
-
-    @property
-    def no_gradient(self) -> str:
-        """Why one of the priors cannot be climbed; empty if all can."""
-        reasons = (getattr(prior, "no_gradient", "") for prior in self.priors)
-        return next((reason for reason in reasons if reason), "")
+        return replace(self, priors=tuple(prior.as_published() for prior in self.priors))
 
 
-def as_published(prior: Prior) -> Prior:
-    """The prior as its authors would score, where it knows a difference."""
-    method = getattr(prior, "as_published", None)
-    return method() if method else prior
+def check_prior(prior: Prior, image: Tensor) -> None:
+    """Raise ValueError if the picture is too small for the prior."""
+    height, width = image.shape[-2:]
+    if min(height, width) < prior.min_side:
+        raise ValueError(
+            f"picture is {width}x{height} pixels, prior {prior.name!r} needs {prior.min_side} a "
+            "side: enlarge the picture or choose another prior"
+        )
+
+
+def check_climbable(prior: Prior) -> None:
+    """Raise ValueError if the prior can only score."""
+    if prior.no_gradient:
+        raise ValueError(
+            f"{prior.name!r} can score pictures but not improve them: {prior.no_gradient}; choose "
+            "another prior"
+        )

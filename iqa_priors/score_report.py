@@ -7,8 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .prior import CombinedPrior, Prior, QualityPrior, as_published
-from .prior_row import Device
+from .prior import CombinedPrior, Prior, QualityPrior
 
 LOW, MIDDLE, HIGH = (0.84, 0.15, 0.16), (1.0, 0.87, 0.35), (0.10, 0.60, 0.31)  # red, yellow, green
 PICTURE_SHARE = 0.35  # of the picture's grey in the map, so that places can be recognised
@@ -31,7 +30,7 @@ class ScoreReport(NamedTuple):
 
 @torch.no_grad()
 def score_pictures(
-    image: Tensor, priors: Sequence[Prior], device: Device | None = None
+    image: Tensor, priors: Sequence[Prior], device: str | torch.device | None = None
 ) -> ScoreReport:
     """Score pictures by the metrics' published rules.
 
@@ -45,7 +44,7 @@ def score_pictures(
     if not priors:
         raise ValueError("no prior to score with: connect one")
     rows, qualities, known = [], [], set()
-    for prior in map(as_published, priors):
+    for prior in (given.as_published() for given in priors):
         for part in parts(prior):
             if part not in known:
                 rows += _of_prior(part, image, device)
@@ -65,28 +64,28 @@ def parts(prior: Prior) -> list[Prior]:
     return [prior]
 
 
-def _in_turn(image: Tensor, device: Device | None) -> Iterator[Tensor]:
+def _in_turn(image: Tensor, device: str | torch.device | None) -> Iterator[Tensor]:
     """One picture after the other, each on the device while it is looked at."""
     return (item if device is None else item.to(device) for item in image.split(1))
 
 
 def _one_by_one(
-    function: Callable[[Tensor], Tensor], image: Tensor, device: Device | None
+    function: Callable[[Tensor], Tensor], image: Tensor, device: str | torch.device | None
 ) -> Tensor:
     """Its values of each picture, where the pictures are."""
     return torch.cat([function(item).to(image.device) for item in _in_turn(image, device)])
 
 
 def _of_prior(
-    prior: Prior, image: Tensor, device: Device | None
+    prior: Prior, image: Tensor, device: str | torch.device | None
 ) -> list[tuple[str, Tensor, Tensor]]:
     if isinstance(prior, QualityPrior):
         raw = _one_by_one(prior.metric, image, device)
         return [(prior.name, raw, prior.logistic(raw))]
     quality = _one_by_one(prior, image, device)
-    found = [prior.scores(item) for item in _in_turn(image, device)]
+    scored = [prior.scores(item) for item in _in_turn(image, device)]
     raws = {
-        name: torch.cat([scores[name].to(image.device) for scores in found]) for name in found[0]
+        name: torch.cat([scores[name].to(image.device) for scores in scored]) for name in scored[0]
     }
     return [(name, raw, quality) for name, raw in raws.items()]
 
@@ -109,7 +108,9 @@ def _pick(values: Tensor, index: int | None) -> float:
 
 
 @torch.no_grad()
-def heat_map(image: Tensor, priors: Sequence[Prior], device: Device | None = None) -> Tensor | None:
+def heat_map(
+    image: Tensor, priors: Sequence[Prior], device: str | torch.device | None = None
+) -> Tensor | None:
     """Where the first metric that has local scores sees quality.
 
     Args:

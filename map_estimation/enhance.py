@@ -12,11 +12,11 @@ from torch import Tensor
 from ..edict.bijections.edict import LatentPair
 from ..edict.inversion import EdictLatents, bind, check_picture
 from ..edict.protocols import Backbone
-from ..fidelity.fidelity import Fidelity
+from ..fidelity.fidelity import Fidelity, check_fidelity
 from ..files.state_file import load_state, save_state
-from ..iqa_priors.prior import Prior
+from ..iqa_priors.prior import Prior, check_climbable, check_prior
 from .objective import Objective
-from .restraints import GuardedFidelity, Restraints
+from .restraints import Restraints
 from .result import MapResult, MapStep, NonFiniteError, Status
 from .settings import MapSettings
 from .solver import Callback, MapSolver
@@ -81,7 +81,9 @@ def enhance_each(
     """
     check_picture(image)
     check_prior(prior, image)
-    _check_climbable(prior)
+    check_climbable(prior)
+    if settings.use_fidelity:
+        check_fidelity(fidelity, image)
     restraints.check(image)
     if state is not None and len(image) > 1:
         raise ValueError(f"a state file keeps one picture, the batch holds {len(image)}")
@@ -148,7 +150,9 @@ def optimise_latents(
     Raises: ValueError for settings that cannot work.
     """
     check_prior(prior, latents.picture)
-    _check_climbable(prior)
+    check_climbable(prior)
+    if settings.use_fidelity:
+        check_fidelity(fidelity, latents.picture)
     if settings.space != "diffusion":
         raise ValueError("noise can only be optimised in diffusion space: use Post-Enhance")
     objective = Objective(prior, fidelity if settings.use_fidelity else None, settings.lam)
@@ -170,25 +174,6 @@ def optimise_latents(
         )
         found.append((moved, result))
     return found
-
-
-def check_prior(prior: Prior, image: Tensor) -> None:
-    """Raise ValueError if the picture is too small for the prior."""
-    smallest = getattr(prior, "min_side", 1)
-    height, width = image.shape[-2:]
-    if min(height, width) < smallest:
-        raise ValueError(
-            f"picture is {width}x{height} pixels, prior {prior.name!r} needs {smallest} a side: "
-            "enlarge the picture or choose another prior"
-        )
-
-
-def _check_climbable(prior: Prior) -> None:
-    if reason := getattr(prior, "no_gradient", ""):
-        raise ValueError(
-            f"{prior.name!r} can score pictures but not improve them: {reason}; choose another "
-            "prior"
-        )
 
 
 def _split(latents: EdictLatents) -> list[EdictLatents]:
@@ -268,30 +253,17 @@ def _describe(solver: MapSolver, held: Restraints) -> dict:
     for free in ("iterations", "patience", "target_quality", "memory", *checks):
         settings.pop(free)
     settings["inversion"]["tile"] = solver.space.tile
+    fidelity = solver.objective.fidelity
     pixels = solver.reference.float().cpu().contiguous().numpy()
     return {
         "picture": f"{pixels.shape} {hashlib.sha256(pixels.tobytes()).hexdigest()}",
         "prior": solver.objective.prior.name,
-        "fidelity": describe_callable(_unguarded(solver.objective.fidelity)),
+        "fidelity": "none" if fidelity is None else fidelity.identity,
         "backbone": getattr(getattr(solver.space, "backbone", None), "name", "none"),
         "settings": settings,
         "restraints": held.describe(),
         "torch": torch.__version__,
     }
-
-
-def _unguarded(fidelity: Fidelity | None) -> Fidelity | None:
-    return fidelity.fidelity if isinstance(fidelity, GuardedFidelity) else fidelity
-
-
-def describe_callable(function: Callable | None) -> str:
-    """A readable name for a fidelity: function name and bound options."""
-    if function is None:
-        return "none"
-    options = getattr(function, "keywords", {})
-    inner = getattr(function, "func", function)
-    name = getattr(inner, "__name__", type(inner).__name__)
-    return name + (f" {options}" if options else "")
 
 
 def _check_same(wanted: dict, found: dict, path: Path) -> None:
@@ -303,4 +275,4 @@ def _check_same(wanted: dict, found: dict, path: Path) -> None:
         )
 
 
-__all__ = ["MapStep", "describe_callable", "enhance", "enhance_each", "optimise_latents"]
+__all__ = ["MapStep", "enhance", "enhance_each", "optimise_latents"]

@@ -195,6 +195,8 @@ class GuardedFidelity:
 
     def __init__(self, fidelity: Fidelity, mask: Tensor, weight: float):
         self.fidelity, self.mask, self.weight = fidelity, mask, weight
+        self.name, self.min_side = fidelity.name, fidelity.min_side
+        self.identity = fidelity.identity  # a saved run knows of the guard by its restraints
 
     def __call__(self, x: Tensor, x_init: Tensor, /) -> Tensor:
         """D0(x, x_init), and `weight` times D0 of x changed in the guarded region alone: (B,)."""

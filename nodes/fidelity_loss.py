@@ -8,10 +8,10 @@ from comfy_api.latest import io
 
 from ..fidelity.catalog import FIDELITIES, REFUSED
 from ..fidelity.choices import CHOICES
-from ..fidelity.loading import available, load_fidelity, missing_file
-from .iqa_prior import MISSING, model_folders
+from ..fidelity.loading import load_fidelity, missing_fidelity
 from .session import outside_inference_mode
 from .sockets import CATEGORY, Fidelity
+from .weight_files import marked, model_folders, unmarked, usable
 
 
 class FidelityLoss(io.ComfyNode):
@@ -28,7 +28,7 @@ class FidelityLoss(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "name",
-                    options=available(_folders()),
+                    options=marked(FIDELITIES, missing_fidelity, _folders()),
                     default="low_resolution",
                     tooltip=_tooltip(),
                 ),
@@ -68,16 +68,13 @@ class FidelityLoss(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, name=None) -> bool | str:
         """Say what is missing before anything runs. Names with and without the mark are one."""
-        try:
-            return missing_file(name or "low_resolution", _folders()) or True
-        except ValueError as error:
-            return str(error)
+        return usable(name or "low_resolution", missing_fidelity, _folders())
 
     @classmethod
     @outside_inference_mode
     def execute(cls, name: str, scale: int, reduction: str, planes: str = "rgb") -> io.NodeOutput:
         """Make the term on ComfyUI's device."""
-        name = name.removesuffix(MISSING)
+        name = unmarked(name)
         given = {"scale": scale, "reduction": reduction, "planes": planes}
         taken = {k: v for k, v in given.items() if k in FIDELITIES[name].options}
         term = load_fidelity(name, mm.get_torch_device(), folders=_folders(), **taken)
@@ -94,7 +91,8 @@ def _tooltip() -> str:
         "torchvision's own cache, or models/vae for a VAE); nothing is downloaded here."
     ]
     for name, row in FIDELITIES.items():
-        file = f"{row.file.name}, {row.file.size_mb} MB" if row.file else "no file needed"
-        lines.append(f"{name}: " + "; ".join((row.summary, row.range, file, row.licence)))
+        files = ", ".join(f"{file.name}, {file.size_mb} MB" for file in row.files)
+        facts = (row.summary, row.range, files or "no file needed", row.licence)
+        lines.append(f"{name}: " + "; ".join(facts))
     lines += [f"not offered: {name}: {reason}" for name, reason in REFUSED.items()]
     return "\n".join(lines)

@@ -1,43 +1,28 @@
 """Node: a no-reference image quality prior."""
 
-import os
 from pathlib import Path
 from typing import get_args
 
 import comfy.model_management as mm
-import folder_paths
 from comfy_api.latest import io
 
 from ..iqa_priors.catalog import PRIORS
 from ..iqa_priors.choices import Crops
-from ..iqa_priors.loading import load_prior, missing_files, missing_message
+from ..iqa_priors.loading import load_prior, missing_prior
 from .session import outside_inference_mode
 from .sockets import CATEGORY
 from .sockets import IqaPrior as IqaPriorSocket
+from .weight_files import marked, model_folders, unmarked, usable
 
-FOLDER = "iqa"  # of ComfyUI's models folder, and of extra_model_paths.yaml
-MISSING = " (file missing)"
 BUILT_IN = "built in"
-
-
-def model_folders() -> list[Path]:
-    """Where ComfyUI keeps weights of quality models: models/iqa, and what the user added."""
-    default = os.path.join(folder_paths.models_dir, FOLDER)
-    folder_paths.add_model_folder_path(FOLDER, default)
-    return [Path(folder) for folder in folder_paths.get_folder_paths(FOLDER)]
-
-
-def _options() -> list[str]:
-    folders = model_folders()
-    return [name + MISSING if missing_files(name, folders) else name for name in PRIORS]
 
 
 def _calibrations() -> dict[str, Path]:
     files = (file for folder in model_folders() for file in sorted(folder.glob("*.json")))
-    found: dict[str, Path] = {}
+    by_name: dict[str, Path] = {}
     for file in files:
-        found.setdefault(file.name, file)
-    return found
+        by_name.setdefault(file.name, file)
+    return by_name
 
 
 def _tooltip() -> str:
@@ -68,7 +53,12 @@ class IqaPrior(io.ComfyNode):
             category=CATEGORY,
             description="A no-reference image quality model as a prior: quality between 0 and 1.",
             inputs=[
-                io.Combo.Input("name", options=_options(), default="pocket", tooltip=_tooltip()),
+                io.Combo.Input(
+                    "name",
+                    options=marked(PRIORS, missing_prior, model_folders()),
+                    default="pocket",
+                    tooltip=_tooltip(),
+                ),
                 io.Combo.Input(
                     "crops",
                     options=list(get_args(Crops)),
@@ -101,19 +91,14 @@ class IqaPrior(io.ComfyNode):
         """Say what is missing before anything runs. Names with and without the mark are one."""
         if calibration not in (None, BUILT_IN, *_calibrations()):
             return f"no calibration {calibration!r} in models/iqa: choose another or {BUILT_IN!r}"
-        chosen = (name or "pocket").removesuffix(MISSING)
-        if chosen not in PRIORS:
-            return f"unknown prior {chosen!r}: choose from {', '.join(PRIORS)}"
-        folders = model_folders()
-        missing = missing_files(chosen, folders)
-        return missing_message(chosen, missing, folders) if missing else True
+        return usable(name or "pocket", missing_prior, model_folders())
 
     @classmethod
     @outside_inference_mode
     def execute(cls, name: str, crops: str = "cover", calibration: str = BUILT_IN) -> io.NodeOutput:
         """Load it onto ComfyUI's device."""
         prior = load_prior(
-            name.removesuffix(MISSING),
+            unmarked(name),
             mm.get_torch_device(),
             calibration=_calibrations().get(calibration),
             crops=crops,  # pyright: ignore - the combo has only those

@@ -3,8 +3,8 @@
 import comfy.model_management as mm
 from comfy_api.latest import io, ui
 
+from ..iqa_priors.prior import check_prior
 from ..iqa_priors.score_report import score_pictures
-from ..map_estimation.enhance import check_prior
 from .session import from_comfy, outside_inference_mode, to_comfy
 from .sockets import CATEGORY, IqaPrior
 

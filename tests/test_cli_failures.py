@@ -9,7 +9,7 @@ import torch
 from latent_map.command_line import enhance_jobs
 from latent_map.edict import inversion
 from latent_map.files import state_file
-from latent_map.map_estimation import enhance as map_enhance
+from latent_map.iqa_priors import prior as prior_module
 from latent_map.map_estimation.result import MapResult, NonFiniteError, Status
 
 from .sample_files import QUICK, cuda_out_of_memory, out_of_room, pixels
@@ -29,7 +29,7 @@ def test_out_of_memory_names_the_remedy(folder, run, monkeypatch, fail, command)
     module, name = {
         "enhance": (enhance_jobs, "enhance"),
         "invert": (inversion, "invert_picture"),
-        "score": (map_enhance, "check_prior"),
+        "score": (prior_module, "check_prior"),
     }[command]
     monkeypatch.setattr(module, name, fail)
     output = [] if command == "score" else ["-o", "old.png"]

@@ -3,6 +3,7 @@
 import hashlib
 import shutil
 import threading
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -237,8 +238,8 @@ def weight(hub, tmp_path, monkeypatch):
     digest = hashlib.sha256(WEIGHTS).hexdigest()
     hub.content["/a.pth"] = WEIGHTS
     file = WeightFile("a.pth", 1, f"{hub.url}/a.pth", digest[:8], "checkpoints")
-    monkeypatch.setitem(PRIORS, "cnniqa", PRIORS["cnniqa"]._replace(files=(file,)))
-    monkeypatch.setitem(FIDELITIES, "dists", FIDELITIES["dists"]._replace(file=file))
+    monkeypatch.setitem(PRIORS, "cnniqa", replace(PRIORS["cnniqa"], files=(file,)))
+    monkeypatch.setitem(FIDELITIES, "dists", replace(FIDELITIES["dists"], files=(file,)))
     monkeypatch.delenv("LATENT_MAP_MODELS", raising=False)
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
     return file

@@ -14,7 +14,7 @@ from latent_map.edict.inversion import (
 from latent_map.fidelity.loading import load_fidelity
 from latent_map.iqa_priors.logistic import Logistic
 from latent_map.iqa_priors.prior import QualityPrior
-from latent_map.map_estimation.enhance import enhance, optimise_latents
+from latent_map.map_estimation.enhance import enhance, enhance_each, optimise_latents
 from latent_map.map_estimation.result import Cancel, NonFiniteError, Status
 from latent_map.map_estimation.settings import PRESETS, MapSettings, preset
 
@@ -238,6 +238,21 @@ def test_unusable_pictures_are_refused_before_anything_is_computed(image, messag
 def test_a_picture_too_small_for_the_prior_is_refused():
     with pytest.raises(ValueError, match="'contrast' needs 96 a side"):
         run(picture(), prior=replace(PRIOR, min_side=96))
+
+
+def test_a_picture_too_small_for_the_fidelity_is_refused_before_anything_is_computed():
+    backbone, large = ToyBackbone(), replace(FIDELITY, min_side=17)
+    latents = invert_picture(backbone, picture(), INVERSION)
+    calls = backbone.calls
+    for work in (
+        lambda: enhance(picture(), backbone, PRIOR, large, SETTINGS),
+        lambda: enhance_each(picture(batch=2), backbone, PRIOR, large, SETTINGS),
+        lambda: optimise_latents(latents, PRIOR, large, SETTINGS),
+    ):
+        with pytest.raises(ValueError, match="16x16 pixels, fidelity 'low_resolution' needs 17 a"):
+            work()
+    assert backbone.calls == calls
+    run(picture(), replace(SETTINGS, use_fidelity=False), fidelity=large)
 
 
 @pytest.mark.parametrize(

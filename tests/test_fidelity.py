@@ -1,10 +1,15 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
+from latent_map.__main__ import main
+from latent_map.fidelity.catalog import FIDELITIES
+from latent_map.fidelity.fidelity import MeasuredFidelity, check_fidelity
 from latent_map.fidelity.loading import load_fidelity
 from latent_map.fidelity.low_resolution import downsample, low_resolution_distance
 from latent_map.fidelity.pixel import mean_absolute_error, mean_squared_error, psnr
+from latent_map.files.pictures import Picture, write_picture
 
 from .toys import picture
 
@@ -130,6 +135,55 @@ def test_unknown_choices_are_refused_by_name():
         load_fidelity("mse", scale=2)
     with pytest.raises(ValueError, match="colour"):
         load_fidelity("low_resolution", colour=True)
+
+
+def test_a_measure_is_identified_by_its_function_and_its_options_as_they_are_given():
+    assert load_fidelity("mse").identity == "mean_squared_error"
+    assert load_fidelity("low_resolution").identity == "low_resolution_distance"
+    with_options = load_fidelity("low_resolution", scale=4, reduction="mse")
+    assert with_options.identity == "low_resolution_distance {'scale': 4, 'reduction': 'mse'}"
+    assert load_fidelity("vif", planes="luma").identity == "vif_distance {'planes': 'luma'}"
+
+
+def test_saved_runs_know_the_measures_by_the_names_of_their_first_release():
+    renamed = {
+        "mse": "mean_squared_error",
+        "mae": "mean_absolute_error",
+        "lpips": "lpips (vgg)",
+        "lpips_alex": "lpips (alex)",
+        "dists": "",
+        "vae_features": "",
+    }
+    names = ("low_resolution", "ms_ssim", "vif", "cw_ssim", "mad", "fsim", "gmsd", "vsi")
+    names += ("nlpd", "pamse", "mcsd", "ifc")
+    first = {name: f"{name}_distance" for name in names} | renamed
+    assert {name: FIDELITIES[name].known_as for name in first} == first
+
+
+def test_a_measure_of_ones_own_is_identified_by_its_name():
+    own = MeasuredFidelity("own", mean_squared_error)
+    assert (own.name, own.identity, own.min_side) == ("own", "own", 1)
+    assert torch.equal(own(picture(1), picture(2)), mean_squared_error(picture(1), picture(2)))
+
+
+@pytest.mark.parametrize("sides", [(31, 40), (40, 31)])
+def test_a_picture_too_small_for_a_measure_is_refused_with_the_remedy(sides):
+    fidelity = MeasuredFidelity("deep", mean_squared_error, min_side=32)
+    check_fidelity(fidelity, picture(0, 32, 40))
+    message = f"picture is {sides[1]}x{sides[0]} pixels, fidelity 'deep' needs 32 a side: enlarge"
+    with pytest.raises(ValueError, match=message):
+        check_fidelity(fidelity, picture(0, *sides))
+
+
+def test_the_command_refuses_a_picture_too_small_for_the_measure(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(FIDELITIES, "mae", replace(FIDELITIES["mae"], min_side=64))
+    source, output = tmp_path / "in.png", tmp_path / "out.png"
+    write_picture(source, Picture(picture(0, 40, 48)))
+    for command in ("enhance", "recover"):
+        assert main([command, str(source), "-o", str(output), "--fidelity", "mae"]) == 2
+        message = capsys.readouterr().err.splitlines()[-1]
+        assert "48x40 pixels, fidelity 'mae' needs 64 a side" in message
+    assert not output.exists()
 
 
 def test_different_shapes_are_refused():

@@ -17,7 +17,7 @@ from latent_map.fidelity.smoothed import pamse_distance
 
 from .toys import picture
 
-WITHOUT_WEIGHTS = [name for name, row in FIDELITIES.items() if row.file is None]
+WITHOUT_WEIGHTS = [name for name, row in FIDELITIES.items() if not row.files]
 GREY = [name for name, row in FIDELITIES.items() if "planes" in row.options]
 ONE_SIDED = {"vif", "ifc"}  # the reference is not exchangeable, and equality is no minimum
 SIZES = ((16, 16), (17, 40), (64, 48))

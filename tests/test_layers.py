@@ -161,6 +161,6 @@ def test_the_command_line_shows_its_help_without_torch():
 
 
 def test_what_can_be_chosen_is_listed_without_torch():
-    modules = "iqa_priors.choices", "fidelity.choices"
+    modules = "iqa_priors.choices", "fidelity.choices", "iqa_priors.catalog", "fidelity.catalog"
     code = "import sys\n" + "".join(f"import latent_map.{module}\n" for module in modules)
     assert not in_subprocess(code + f"print(*({{'torch', 'numpy', *{HEAVY}}} & set(sys.modules)))")

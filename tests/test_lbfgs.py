@@ -12,7 +12,7 @@ from latent_map.map_estimation.result import NonFiniteError, Status
 from torch import Tensor
 
 from .test_solver import ALGORITHM, make_solver, prior_that_breaks, settings
-from .toys import PRIOR, ToyBackbone, noise, picture
+from .toys import PRIOR, ToyBackbone, fidelity, noise, picture
 
 SOLVED = 1e-8
 EXACT_SEARCH = 1e-6  # c2: slopes this small end a search next to the minimum of its line
@@ -238,7 +238,9 @@ def test_a_search_ends_at_a_strong_wolfe_point(energy, slope, t, curvature):
 def test_the_solver_stops_where_no_direction_leads_down():
     target = picture(2).double()
     chosen = settings(60, space="pixel", optimizer="lbfgs", lam=0.0)
-    solver = make_solver(chosen, fidelity=lambda x, _: (x - target).square().flatten(1).mean(1))
+    solver = make_solver(
+        chosen, fidelity=fidelity(lambda x, _: (x - target).square().flatten(1).mean(1))
+    )
     result = solver.run()
     assert result.status is Status.CONVERGED
     assert len(result.trace) < 60

@@ -1,15 +1,17 @@
 import json
 import math
 import re
+from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from latent_map.edict.memory import graph_bytes
-from latent_map.files.weight_files import WeightFile, find_files
+from latent_map.files.catalog import missing_files
+from latent_map.files.weight_files import WeightFile, find_files, missing_message
 from latent_map.iqa_priors.catalog import PRIORS
-from latent_map.iqa_priors.loading import load_prior, missing_files, missing_message
+from latent_map.iqa_priors.loading import load_prior, missing_prior
 from latent_map.iqa_priors.logistic import Logistic
 from latent_map.iqa_priors.prior import CombinedPrior, QualityPrior, Scorer
 from latent_map.iqa_priors.prior_row import PriorRow
@@ -127,6 +129,7 @@ def test_a_combination_is_named_after_its_parts_and_needs_the_largest_picture():
     combined = CombinedPrior((constant("a", 0.2, 7), constant("b", 0.8, 96)), (1.0, 0.5))
     assert combined.name == "a + 0.5 b"
     assert combined.min_side == 96
+    assert combined.ranges == {"a": "", "b": ""}
 
 
 @pytest.mark.parametrize("weights", [(), (1.0,), (1.0, 1.0, 1.0)])
@@ -192,19 +195,20 @@ def test_a_missing_file_is_named_with_the_folders_and_the_remedy(empty_folders):
     for word in (FILE, given, empty_folders / "ours" / "iqa", empty_folders / "hub" / "pyiqa"):
         assert str(word) in str(refused.value)
     assert "download-prior cnniqa --folder" in str(refused.value)
-    assert missing_message("cnniqa", missing_files("cnniqa"), [given]) == str(refused.value)
+    assert missing_prior("cnniqa", [given]) == str(refused.value)
 
 
 def test_files_are_looked_for_in_order(empty_folders):
     (file,) = PRIORS["cnniqa"].files
     places = [empty_folders / place for place in ("hub/pyiqa", "ours/iqa", "second", "first")]
     folders = [empty_folders / "first", empty_folders / "second"]
-    assert missing_files("cnniqa", folders) == [file]
+    assert missing_files(PRIORS["cnniqa"], folders) == [file]
     for place in places:
         place.mkdir(parents=True)
         (place / FILE).write_bytes(b"")
         assert find_files("prior", "cnniqa", [file], folders) == (place / FILE,)
-    assert missing_files("cnniqa", folders) == []
+    assert missing_files(PRIORS["cnniqa"], folders) == []
+    assert missing_prior("cnniqa", folders) == ""
 
 
 @pytest.mark.parametrize("place", ["ours/iqa", "hub/clip", "hub/checkpoints", "home/.cache/clip"])
@@ -214,8 +218,8 @@ def test_openais_files_are_found_where_their_users_have_them(empty_folders, monk
     (empty_folders / place).mkdir(parents=True)
     for name in ("RN50.pt", "ViT-L-14.pt"):
         (empty_folders / place / name).write_bytes(b"")
-    assert missing_files("clipiqa") == []
-    assert [file.name for file in missing_files("laion_aes")] == [
+    assert missing_files(PRIORS["clipiqa"]) == []
+    assert [file.name for file in missing_files(PRIORS["laion_aes"])] == [
         "sac+logos+ava1-l14-linearMSE.pth"
     ]
     vit_l = PRIORS["laion_aes"].files[:1]
@@ -235,7 +239,9 @@ def test_a_given_path_is_the_only_place(empty_folders):
 
 
 def test_a_file_that_nobody_publishes_is_not_offered_for_download():
-    assert "train it" in missing_message("own", [WeightFile("own.safetensors", 1)])
+    assert "train it" in missing_message(
+        "prior", "own", [WeightFile("own.safetensors", 1)], [Path("iqa")]
+    )
 
 
 # Loading with constants and crops of one's own.
@@ -246,6 +252,7 @@ def calibration(**changes):
 
 
 def test_a_users_calibration_replaces_the_built_in_one(tmp_path):
+    assert load_prior("niqe").ranges == {"niqe": "2..15, lower is better"}
     assert load_prior("niqe").logistic == Logistic(4.5, 0.8, True, calibrated=False)
     file = tmp_path / "niqe.json"
     file.write_text(json.dumps(calibration(plcc=0.9, srcc=None, rmse=None, source="x.csv")))
@@ -283,7 +290,14 @@ def everywhere(image):
 @pytest.fixture
 def cropping(monkeypatch):
     """A made-up metric that officially looks at one corner."""
-    row = PriorRow(lambda *_: Scorer(top_left, everywhere), "corner", "0..1", "none", 0.5, 0.1)
+    row = PriorRow(
+        load=lambda *_: Scorer(top_left, everywhere),
+        summary="corner",
+        range="0..1",
+        licence="none",
+        xi3=0.5,
+        xi4=0.1,
+    )
     monkeypatch.setitem(PRIORS, "corner", row)
 
 

@@ -10,7 +10,7 @@ from latent_map.fidelity.loading import load_fidelity
 from latent_map.fidelity.recovery import recover_reference, starting_picture
 from latent_map.files.pictures import Picture, read_picture, write_picture
 
-from .toys import picture
+from .toys import fidelity, picture
 
 STEPS = 60
 RECOVERED = 40  # dB: mse leads back to within two grey levels; 44.8 measured
@@ -66,9 +66,17 @@ def test_numbers_out_of_range_and_broken_measures_are_refused():
         with pytest.raises(ValueError, match="must be 1 or more"):
             recover_reference(mse, reference, reference, iterations, rate)
     with pytest.raises(RuntimeError, match="distance is nan in iteration 0"):
-        recover_reference(lambda a, b: mse(a, b) * math.nan, reference, reference, 1)
+        recover_reference(fidelity(lambda a, b: mse(a, b) * math.nan), reference, reference, 1)
     with pytest.raises(RuntimeError, match="gradient is not finite"):
-        recover_reference(lambda a, b: mse(a, b).sqrt(), reference, reference, 1)
+        recover_reference(fidelity(lambda a, b: mse(a, b).sqrt()), reference, reference, 1)
+
+
+def test_a_picture_too_small_for_the_measure_is_refused_before_the_first_step():
+    reference, seen = picture(0, 31, 40), []
+    large = fidelity(lambda a, b: seen.append(a), "deep", min_side=32)
+    with pytest.raises(ValueError, match="40x31 pixels, fidelity 'deep' needs 32 a side"):
+        recover_reference(large, reference, reference, 1)
+    assert not seen
 
 
 def test_the_command_writes_picture_curve_and_plot(tmp_path, capsys):

@@ -89,6 +89,7 @@ def test_a_guard_of_weight_zero_is_no_guard():
 def test_the_guarded_fidelity_by_hand():
     x, reference = torch.full((1, 3, 16, 16), 0.5), torch.zeros(1, 3, 16, 16)
     guarded = Restraints(guard=LEFT, guard_weight=4.0).fidelity(FIDELITY)
+    assert (guarded.identity, guarded.min_side) == (FIDELITY.identity, FIDELITY.min_side)
     assert guarded is not None
     assert float(guarded(x, reference)) == pytest.approx(0.25 + 4 * 0.125)
 

@@ -15,7 +15,7 @@ from latent_map.map_estimation.settings import MapSettings
 from latent_map.map_estimation.solver import MapSolver
 from latent_map.map_estimation.spaces import DiffusionSpace, PixelSpace
 
-from .toys import PRIOR, ToyBackbone, noise, picture
+from .toys import PRIOR, ToyBackbone, fidelity, noise, picture
 
 FIDELITY = load_fidelity("mse")
 PARAMETERS_SGD = {"optimizer": "sgd", "learning_rate": 400.0, "momentum": 0.9}
@@ -323,7 +323,9 @@ def test_a_prior_that_breaks_at_once_leaves_the_input():
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_broken_fidelity_is_named(value):
     with pytest.raises(NonFiniteError, match="fidelity is not finite at iteration 0"):
-        make_solver(settings(), fidelity=lambda x, x_init: FIDELITY(x, x_init) + value).run()
+        make_solver(
+            settings(), fidelity=fidelity(lambda x, x_init: FIDELITY(x, x_init) + value)
+        ).run()
 
 
 def test_a_broken_gradient_is_named_and_the_best_is_kept():

@@ -109,7 +109,7 @@ def optimise(nodes, latents, **changes):
         "check_gradient": False,
     }
     return node(nodes, "latent_map_optimizer", "LatentMapOptimizer").execute(
-        latents=latents, prior=PRIOR, fidelity=FIDELITY, **{**options, **changes}
+        latents=latents, prior=PRIOR, **{"fidelity": FIDELITY, **options, **changes}
     )
 
 
@@ -119,8 +119,7 @@ def post_enhance(nodes, backbone, image, **changes):
         image=image,
         backbone=backbone,
         prior=PRIOR,
-        fidelity=FIDELITY,
-        **{**options, **changes},
+        **{"fidelity": FIDELITY, **options, **changes},
     )
 
 
@@ -177,6 +176,17 @@ def test_each_picture_is_enhanced_when_it_is_asked_for():
 
 def _given():
     return ToyBackbone(), PRIOR, FIDELITY, SETTINGS
+
+
+def test_the_nodes_refuse_a_picture_too_small_for_the_fidelity(nodes):
+    backbone, large = ToyBackbone(), replace(FIDELITY, min_side=32)
+    latents = invert(nodes, backbone, comfy_picture())
+    calls = backbone.calls
+    with pytest.raises(ValueError, match="fidelity 'low_resolution' needs 32 a side"):
+        optimise(nodes, latents, fidelity=large)
+    with pytest.raises(ValueError, match="fidelity 'low_resolution' needs 32 a side"):
+        post_enhance(nodes, backbone, comfy_picture(), fidelity=large)
+    assert backbone.calls == calls
 
 
 def test_what_cannot_work_is_refused_before_a_picture_is_asked_for():

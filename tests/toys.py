@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from latent_map.edict.protocols import Binding
 from latent_map.edict.schedule import Prediction, Schedule, scaled_linear_alphas, vp_schedule
+from latent_map.fidelity.fidelity import MeasuredFidelity
 from latent_map.iqa_priors.logistic import Logistic
 from latent_map.iqa_priors.prior import QualityPrior
 from torch import Tensor
@@ -13,6 +14,11 @@ from torch import Tensor
 BLOCK = 2  # the codec folds 2x2 pixels into channels
 LATENT_CHANNELS = 3 * BLOCK**2
 PRIOR = QualityPrior("contrast", lambda image: image.flatten(1).var(1), Logistic(0.05, 0.02))
+
+
+def fidelity(measure, name: str = "toy", min_side: int = 1) -> MeasuredFidelity:
+    """A function of two pictures as a fidelity."""
+    return MeasuredFidelity(name, measure, min_side)
 
 
 def picture(seed: int = 0, height: int = 16, width: int = 16, batch: int = 1) -> Tensor:

@@ -1,0 +1,89 @@
+"""Catalogues of what is loaded by name: what is known of it before torch or a file is opened."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from .weight_files import WeightFile, find_file, missing_message, standard_folders
+
+if TYPE_CHECKING:
+    import torch
+
+Load = Callable[["str | torch.device", tuple[Path, ...]], Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CatalogRow:
+    """What is known of a model before it is loaded.
+
+    Attributes:
+        load: (device, paths of its files, in order) -> it, with frozen weights.
+        summary: what it is, for tooltips.
+        range: of its values, for tooltips.
+        licence: of code and weights, for tooltips.
+        files: weight files it needs besides the pack's own.
+        min_side: smallest side in pixels of the pictures it takes.
+    """
+
+    load: Load
+    summary: str
+    range: str
+    licence: str
+    files: tuple[WeightFile, ...] = ()
+    min_side: int = 1
+
+
+Row = TypeVar("Row", bound=CatalogRow)
+
+
+def find_function(package: str | None, address: str) -> Callable[..., Any]:
+    """A function by its address "file:function" in a package; imports the file."""
+    file, _, function = address.partition(":")
+    return getattr(import_module(f".{file}", package), function)
+
+
+def lazily(package: str | None, address: str, **options: Any) -> Callable[..., Any]:
+    """A function whose file is imported when it is first called.
+
+    Args:
+        package: the caller's `__package__`.
+        address: "file:function" in it, as in "clip.liqe:load_liqe".
+        options: arguments it gets at every call.
+    """
+
+    def call(*arguments: Any) -> Any:
+        return find_function(package, address)(*arguments, **options)
+
+    return call
+
+
+def choose_row(kind: str, rows: Mapping[str, Row], refused: Mapping[str, str], name: str) -> Row:
+    """The row of a name.
+
+    Args:
+        kind: "prior" or "fidelity", for the error.
+        rows: the catalogue.
+        refused: names that people may know, and why they are not in it.
+        name: one of the catalogue.
+    Raises: ValueError for any other name.
+    """
+    if name in refused:
+        raise ValueError(f"{kind} {name!r} is not offered: {refused[name]}; choose another {kind}")
+    if name not in rows:
+        raise ValueError(f"unknown {kind} {name!r}: choose from {', '.join(rows)}")
+    return rows[name]
+
+
+def missing_files(row: CatalogRow, folders: Sequence[Path] = ()) -> list[WeightFile]:
+    """Files of a row that are in none of the folders nor the standard ones."""
+    looked = (*folders, *standard_folders())
+    return [file for file in row.files if find_file(file, looked) is None]
+
+
+def what_is_missing(kind: str, name: str, row: CatalogRow, folders: Sequence[Path] = ()) -> str:
+    """Which files of a row are missing, where they were looked for, the remedy; "" if none is."""
+    missing = missing_files(row, folders)
+    looked = (*folders, *standard_folders())
+    return missing_message(kind, name, missing, looked) if missing else ""
