@@ -20,7 +20,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns: 0; 2 for bad input and 3 for a failure while working, each with one line on stderr;
         130 after Ctrl-C.
     """
-    given = _parser().parse_args(arguments)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    given = _parser(arguments).parse_args(arguments)
     logging.basicConfig(format="latent-map: %(message)s")
     logging.getLogger(__package__).setLevel(logging.INFO)
     try:
@@ -39,20 +40,27 @@ class _Parser(argparse.ArgumentParser):
         self.exit(BAD_INPUT, f"latent-map: {message} (see {self.prog} --help)\n")
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
+    """A parser of all commands; only those among the arguments are imported, to start quickly."""
     parser = _Parser(prog="latent-map", description=__doc__, epilog=EPILOG)
     parser.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, help in COMMANDS.items():
-        command = import_module(f".command_line.{name.replace('-', '_')}", __package__)
-        about = (command.run.__doc__ or "").partition("\n\n")[0]
-        added = commands.add_parser(name, help=help, description=about)
-        added.set_defaults(command=command)
-        add_arguments(added, command.Options)
-        if "device" not in command.Options.__dataclass_fields__:
-            # Every command has taken it, also those that work nowhere.
-            added.add_argument("--device", help=argparse.SUPPRESS)
+        command_parser = commands.add_parser(name, help=help)
+        if name in arguments:
+            _complete(command_parser, name)
     return parser
+
+
+def _complete(parser: argparse.ArgumentParser, name: str) -> None:
+    """Give a command's parser what its file says."""
+    command = import_module(f".command_line.{name.replace('-', '_')}", __package__)
+    parser.description = (command.run.__doc__ or "").partition("\n\n")[0]
+    parser.set_defaults(command=command)
+    add_arguments(parser, command.Options)
+    if "device" not in command.Options.__dataclass_fields__:
+        # Every command has taken it, also those that work nowhere.
+        parser.add_argument("--device", help=argparse.SUPPRESS)
 
 
 def _version() -> str:

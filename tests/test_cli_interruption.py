@@ -14,13 +14,13 @@ LONGER = ("--prior", "niqe", "--steps", "2", "--iterations", "3")
 
 def interrupted_at(iteration, times=1):
     def call(image, backbone, prior, fidelity, settings, show, *rest):
-        def step(found):
-            if found.row.iteration == iteration:
+        def interrupt(step):
+            if step.row.iteration == iteration:
                 for _ in range(times):
                     signal.raise_signal(signal.SIGINT)
-            show(found)
+            show(step)
 
-        return enhance_picture(image, backbone, prior, fidelity, settings, step, *rest)
+        return enhance_picture(image, backbone, prior, fidelity, settings, interrupt, *rest)
 
     return call
 
