@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+from latent_map.edict.backbones.stable_diffusion.assembly import Loaded
 from latent_map.edict.backbones.stable_diffusion.backbone import DiffusersBackbone
 from latent_map.edict.backbones.stable_diffusion.denoiser import Networks
 from latent_map.edict.backbones.stable_diffusion.options import DiffusersOptions
@@ -72,7 +73,8 @@ def full_size_backbone(device: str, dtype: torch.dtype, tiny: bool = False) -> D
         network.eval().requires_grad_(False)
     levels = (scaled_linear_alphas(), "eps")
     options = DiffusersOptions("random weights")
-    return DiffusersBackbone(networks, Conditioning(text, None), levels, options, "random")
+    loaded = Loaded(networks, Conditioning(text, None), levels)
+    return DiffusersBackbone(loaded, options, "random")
 
 
 def parameters(backbone: DiffusersBackbone) -> dict[str, int]:

@@ -10,8 +10,8 @@ import torch
 from latent_map.__main__ import main
 from latent_map.edict.backbones import load_backbone
 from latent_map.edict.backbones.stable_diffusion.backbone import (
-    find,
-    identity,
+    diffusers_name,
+    find_diffusers,
     load_diffusers,
 )
 from latent_map.edict.backbones.stable_diffusion.configs import (
@@ -21,7 +21,7 @@ from latent_map.edict.backbones.stable_diffusion.configs import (
     vae_config,
 )
 from latent_map.edict.backbones.stable_diffusion.denoiser import UNetDenoiser
-from latent_map.edict.backbones.stable_diffusion.files import find_checkpoint
+from latent_map.edict.backbones.stable_diffusion.find import find_checkpoint
 from latent_map.edict.backbones.stable_diffusion.keys import (
     part,
     text_from_clip,
@@ -368,7 +368,7 @@ def test_other_schedules_are_refused(config):
 
 def test_v_prediction_is_recognised_in_single_files(models, tmp_path):
     def predicted(path, **options):
-        scheduler = find(DiffusersOptions(str(path), **options)).checkpoint.scheduler
+        scheduler = find_diffusers(DiffusersOptions(str(path), **options)).base.scheduler
         return noise_levels(scheduler, path)[1]
 
     assert predicted(models / "sd2_v.safetensors") == "v"
@@ -388,7 +388,7 @@ def test_v_prediction_is_recognised_in_single_files(models, tmp_path):
 
 def named(path, **options):
     chosen = DiffusersOptions(str(path), **options)
-    return identity(chosen, find(chosen))
+    return diffusers_name(chosen, find_diffusers(chosen))
 
 
 def test_the_name_tells_different_maps_apart(models, guided, tmp_path):
@@ -425,7 +425,7 @@ def test_a_state_names_the_files_it_needs(tmp_path):
 
 def refused(path, *words, **options):
     with pytest.raises(ValueError, match=r"\w") as caught:
-        find(DiffusersOptions(str(path), **options))
+        find_diffusers(DiffusersOptions(str(path), **options))
     text = str(caught.value)
     assert "\n" not in text
     for word in words:

@@ -335,7 +335,7 @@ def test_options_and_files_tell_backbones_apart(backbone, copied):
     def name(**options):
         places = {key: str(path) for key, path in copied.items()}
         chosen = SeesrOptions(**places, dtype="float32", **options)
-        return seesr.identity(chosen, seesr.find_seesr(chosen))
+        return seesr.seesr_name(chosen, seesr.find_seesr(chosen))
 
     assert name() == backbone.name  # moved files are the same files
     names = {backbone.name, name(control_strength=0.5), name(prompt="a"), name(without_dape=True)}

@@ -1,24 +1,28 @@
 """SeeSR: Stable Diffusion 2 with a ControlNet that sees the picture and tokens of what is in it."""
 
-import hashlib
-import json
 import logging
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ....files.weights import Stored, fingerprint
-from ...schedule import Prediction
-from ..stable_diffusion.backbone import DiffusersBackbone, choose_dtype
+from ....files.weights import Stored
+from ..stable_diffusion.assembly import (
+    Assembly,
+    Loaded,
+    choose_dtype,
+    hashed_name,
+    load_assembly,
+    settle,
+)
+from ..stable_diffusion.backbone import DiffusersBackbone
+from ..stable_diffusion.checkpoint import Checkpoint, Part
 from ..stable_diffusion.denoiser import Networks
-from ..stable_diffusion.files import Checkpoint, Part, find_checkpoint, find_part
-from ..stable_diffusion.networks import build_vae, check_network, load_network
+from ..stable_diffusion.find import find_checkpoint
+from ..stable_diffusion.folder import find_part
+from ..stable_diffusion.networks import build_vae
 from ..stable_diffusion.schedule import noise_levels
-from ..stable_diffusion.text import Conditioning, check_text_encoders, encode_prompts
 from .dape import DAPE_FILE, MERGED_FILE, RAM_FILE, find_encoder, load_image_encoder
 from .network import (
     TOKEN_CHANNELS,
@@ -37,32 +41,6 @@ WITHOUT_DAPE = (
 )
 
 
-@dataclass(frozen=True)
-class SeesrFound:
-    """A SeeSR backbone's files, found and checked, nothing loaded.
-
-    Attributes:
-        base: where text encoder, autoencoder and noise levels come from.
-        unet, controlnet: SeeSR's, by the names of our networks.
-        encoder: the image encoder's tensors with DAPE; empty without.
-        networks: on the meta device; they fit the files.
-    """
-
-    base: Checkpoint
-    unet: Part
-    controlnet: Part
-    encoder: dict[str, Stored]
-    networks: Networks
-
-    def parts(self) -> list[tuple[Any, Part, str]]:
-        """(network, its files, what it is)."""
-        return [
-            (self.networks.unet, self.unet, "SeeSR's UNet"),
-            (self.networks.controlnet, self.controlnet, "SeeSR's ControlNet"),
-            (self.networks.vae, self.base.vae, "this autoencoder"),
-        ]
-
-
 class SeesrBackbone(DiffusersBackbone):
     """SeeSR; `bind` shows the picture to its ControlNet and to its image encoder.
 
@@ -70,17 +48,12 @@ class SeesrBackbone(DiffusersBackbone):
         encoder: RAM's image encoder with DAPE, on the CPU between bindings; None without.
     """
 
+    kind = "seesr"
+
     def __init__(
-        self,
-        networks: Networks,
-        conditioning: Conditioning,
-        levels: tuple[Tensor, Prediction],
-        options: SeesrOptions,
-        name: str,
-        encoder: ImageEncoder | None,
+        self, loaded: Loaded, options: SeesrOptions, name: str, encoder: ImageEncoder | None
     ):
-        super().__init__(networks, conditioning, levels, options, name)
-        self.recipe = {"name": "seesr", **asdict(options)}
+        super().__init__(loaded, options, name)
         self.encoder = encoder
 
     def _denoiser(self, hint: Tensor) -> SeesrDenoiser:
@@ -114,30 +87,17 @@ def load_seesr(
             "SeeSR needs two folders: path, with its unet/ and controlnet/, and base, Stable "
             "Diffusion 2.0 or 2.1"
         )
-    chosen = _absolute(SeesrOptions(str(path), base=str(base), **options))
-    dtype = choose_dtype(chosen.dtype, device)
-    chosen = replace(chosen, dtype=str(dtype).removeprefix("torch."))
-    found = find_seesr(chosen)
-    name = identity(chosen, found)
-    levels = noise_levels(found.base.scheduler, chosen.base)
-    tokenizer = Path(chosen.tokenizer) if chosen.tokenizer else None
-    conditioning = encode_prompts(found.base, chosen.prompts, device, tokenizer)
-    for network, part, what in found.parts():
-        own = torch.float32 if network is found.networks.vae else dtype
-        load_network(network, part.tensors, what, own, device)
-    encoder = load_image_encoder(found.encoder) if found.encoder else None
+    chosen = settle(SeesrOptions(str(path), base=str(base), **options), device)
+    assembly = find_seesr(chosen)
+    name = seesr_name(chosen, assembly)
+    loaded = load_assembly(assembly, chosen, device)
+    encoder = load_image_encoder(assembly.extra) if assembly.extra else None
     if encoder is None:
         log.warning("%s", WITHOUT_DAPE)
-    return SeesrBackbone(found.networks, conditioning, levels, chosen, name, encoder)
+    return SeesrBackbone(loaded, chosen, name, encoder)
 
 
-def _absolute(options: SeesrOptions) -> SeesrOptions:
-    places = ("path", "base", "dape", "ram", "tokenizer")
-    given = {place: getattr(options, place) for place in places}
-    return replace(options, **{k: str(Path(v).absolute()) for k, v in given.items() if v})
-
-
-def find_seesr(options: SeesrOptions) -> SeesrFound:
+def find_seesr(options: SeesrOptions) -> Assembly:
     """Find and check everything that headers and configurations tell; reads no weights.
 
     Raises: ValueError naming the file, what is wrong with it, and what to do.
@@ -157,11 +117,10 @@ def find_seesr(options: SeesrOptions) -> SeesrFound:
         build_seesr_controlnet(controlnet.config, path / "controlnet"),
         build_vae(base.vae.config),
     )
-    found = SeesrFound(base, unet, controlnet, _find_encoder(options), networks)
-    for network, part, what in found.parts():
-        check_network(network, part.tensors, what)
-    check_text_encoders(base)
-    return found
+    encoder = _find_encoder(options)
+    assembly = Assembly(base, unet, controlnet, networks, "SeeSR's", encoder)
+    assembly.check()
+    return assembly
 
 
 def _find_network(folder: Path, dtype: torch.dtype, kind: str) -> Part:
@@ -170,8 +129,8 @@ def _find_network(folder: Path, dtype: torch.dtype, kind: str) -> Part:
             f"{folder} is missing: SeeSR's folder holds unet/ and controlnet/, each with "
             "config.json and diffusion_pytorch_model.safetensors"
         )
-    found = find_part(folder, dtype, [kind])
-    return Part(found.config, rename_keys(found.tensors))
+    network = find_part(folder, dtype, [kind])
+    return Part(network.config, rename_keys(network.tensors))
 
 
 def _check_family(base: Checkpoint, unet: Part, path: str) -> None:
@@ -204,17 +163,8 @@ def _first(folder: Path, *names: str) -> str:
     return next((str(place) for place in places if place.is_file()), "")
 
 
-def identity(options: SeesrOptions, found: SeesrFound) -> str:
-    """A backbone's name: SeeSR, and a hash of all that its map depends on."""
-    parts: list[Mapping[str, Stored]] = [part.tensors for _, part, _ in found.parts()]
-    parts += [text.tensors for text in found.base.text] + [found.encoder]
-    files = sorted({stored.path for part in parts for stored in part.values()})
-    facts = asdict(options)
-    for place in ("path", "base", "dape", "ram", "tokenizer"):
-        facts.pop(place)  # files may move; what they hold is in the fingerprint
-    configs = [part.config for _, part, _ in found.parts()]
-    configs += [text.config for text in found.base.text]
-    described = json.dumps(
-        [facts, found.base.scheduler, configs, fingerprint(files)], sort_keys=True
-    )
-    return f"seesr {hashlib.sha256(described.encode()).hexdigest()[:16]}"
+def seesr_name(options: SeesrOptions, assembly: Assembly) -> str:
+    """SeeSR, and a hash of all that the backbone's map depends on."""
+    base, networks = assembly.base, [part for _, part, _ in assembly.parts()]
+    parts = [*networks, *base.text, Part({}, assembly.extra)]
+    return hashed_name("seesr", options, base.scheduler, parts)

@@ -1,44 +1,21 @@
 """Stable Diffusion 1.5, 2.x and SDXL from a diffusers folder or a single file; ControlNet."""
 
-import hashlib
-import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ....files.weights import fingerprint
 from ...protocols import Binding
 from ...schedule import Prediction, Schedule, Spacing, vp_schedule
+from .assembly import Assembly, Loaded, choose_dtype, hashed_name, load_assembly, settle
+from .controlnet import find_controlnet
 from .denoiser import Networks, UNetDenoiser, VaeCodec
-from .files import Checkpoint, Part, find_checkpoint
-from .networks import (
-    build_controlnet,
-    build_unet,
-    build_vae,
-    check_network,
-    find_controlnet,
-    load_network,
-)
+from .find import find_checkpoint
+from .networks import build_controlnet, build_unet, build_vae
 from .options import DiffusersOptions, StableDiffusionOptions
 from .schedule import noise_levels
-from .text import Conditioning, check_text_encoders, encode_prompts
-
-
-@dataclass(frozen=True)
-class Found:
-    """A backbone's files, found and checked, nothing loaded.
-
-    Attributes:
-        checkpoint, controlnet: what is on disk.
-        networks: on the meta device, without weights; they fit the files.
-    """
-
-    checkpoint: Checkpoint
-    controlnet: Part | None
-    networks: Networks
 
 
 class DiffusersBackbone:
@@ -50,21 +27,17 @@ class DiffusersBackbone:
         multiple: the autoencoder's reduction times the UNet's, 64 pixels.
     """
 
-    def __init__(
-        self,
-        networks: Networks,
-        conditioning: Conditioning,
-        levels: tuple[Tensor, Prediction],
-        options: StableDiffusionOptions,
-        name: str,
-    ):
-        self.networks, self.conditioning, self.options = networks, conditioning, options
-        self.alphas: Tensor = levels[0]
-        self.prediction: Prediction = levels[1]
+    kind = "diffusers"  # of `BACKBONES`
+
+    def __init__(self, loaded: Loaded, options: StableDiffusionOptions, name: str):
+        self.networks, self.conditioning = loaded.networks, loaded.conditioning
+        self.alphas: Tensor = loaded.levels[0]
+        self.prediction: Prediction = loaded.levels[1]
+        self.options = options
         self.name = name
-        self.recipe: dict[str, Any] = {"name": "diffusers", **asdict(options)}
-        reductions = len(networks.vae.config.block_out_channels) - 1
-        self.multiple = 2 ** (reductions + len(networks.unet.config.block_out_channels) - 1)
+        self.recipe: dict[str, Any] = {"name": self.kind, **asdict(options)}
+        reductions = len(self.networks.vae.config.block_out_channels) - 1
+        self.multiple = 2 ** (reductions + len(self.networks.unet.config.block_out_channels) - 1)
 
     def schedule(self, steps: int, spacing: Spacing = "trailing") -> Schedule:
         """The checkpoint's noise schedule."""
@@ -99,32 +72,13 @@ def load_diffusers(
     device = torch.device(device)
     if not str(path):
         raise ValueError("no checkpoint given: name a diffusers folder or a checkpoint file")
-    chosen = DiffusersOptions(str(Path(path).absolute()), **options)
-    dtype = choose_dtype(chosen.dtype, device)
-    controlnet = str(Path(chosen.controlnet).absolute()) if chosen.controlnet else ""
-    chosen = replace(chosen, controlnet=controlnet, dtype=str(dtype).removeprefix("torch."))
-    found = find(chosen)
-    name = identity(chosen, found)
-    levels = noise_levels(found.checkpoint.scheduler, chosen.path)
-    tokenizer = Path(chosen.tokenizer) if chosen.tokenizer else None
-    conditioning = encode_prompts(found.checkpoint, chosen.prompts, device, tokenizer)
-    networks = load_networks(found, dtype, device)
-    return DiffusersBackbone(networks, conditioning, levels, chosen, name)
+    chosen = settle(DiffusersOptions(str(path), **options), device)
+    assembly = find_diffusers(chosen)
+    name = diffusers_name(chosen, assembly)
+    return DiffusersBackbone(load_assembly(assembly, chosen, device), chosen, name)
 
 
-def choose_dtype(name: str, device: torch.device) -> torch.dtype:
-    """The network's precision on a device.
-
-    bfloat16 before float16: it has float32's range, and gradients need range.
-    """
-    if name != "auto":
-        return getattr(torch, name)
-    if device.type != "cuda":
-        return torch.float32
-    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-
-
-def find(options: DiffusersOptions) -> Found:
+def find_diffusers(options: DiffusersOptions) -> Assembly:
     """Find and check everything that headers and configurations tell; reads no weights.
 
     Raises: ValueError naming the file, what is wrong with it, and what to do.
@@ -140,43 +94,14 @@ def find(options: DiffusersOptions) -> Found:
         None if control is None else build_controlnet(control.config, options.controlnet),
         build_vae(checkpoint.vae.config, options.path),
     )
-    found = Found(checkpoint, control, networks)
-    for network, part, what in _parts(found):
-        check_network(network, part.tensors, what)
-    check_text_encoders(checkpoint)
-    return found
+    assembly = Assembly(checkpoint, checkpoint.unet, control, networks)
+    assembly.check()
+    return assembly
 
 
-def _parts(found: Found) -> list[tuple[Any, Part, str]]:
-    """(network, its files, what it is), in the order of `Networks`."""
-    networks, checkpoint = found.networks, found.checkpoint
-    parts = [(networks.unet, checkpoint.unet, "this UNet")]
-    if found.controlnet is not None:
-        parts.append((networks.controlnet, found.controlnet, "this ControlNet"))
-    return [*parts, (networks.vae, checkpoint.vae, "this autoencoder")]
-
-
-def load_networks(found: Found, dtype: torch.dtype, device: torch.device) -> Networks:
-    """Read the weights; the autoencoder is float32 whatever the network is."""
-    for network, part, what in _parts(found):
-        own = torch.float32 if network is found.networks.vae else dtype
-        load_network(network, part.tensors, what, own, device)
-    return found.networks
-
-
-def identity(options: DiffusersOptions, found: Found) -> str:
-    """A backbone's name: the checkpoint's, and a hash of all that its map depends on."""
-    files = found.checkpoint.files
-    if found.controlnet is not None:
-        files += sorted({stored.path for stored in found.controlnet.tensors.values()})
-    facts = asdict(options)
-    for place in ("path", "controlnet", "tokenizer"):
-        facts.pop(place)  # files may move; what they hold is in the fingerprint
-    parts = (found.checkpoint.unet, found.checkpoint.vae, *found.checkpoint.text)
-    configs = [part.config for part in parts]
-    configs += [found.controlnet.config] if found.controlnet is not None else []
-    described = json.dumps(
-        [facts, found.checkpoint.scheduler, configs, fingerprint(files)], sort_keys=True
-    )
-    digest = hashlib.sha256(described.encode()).hexdigest()
-    return f"diffusers {Path(options.path).stem} {digest[:16]}"
+def diffusers_name(options: DiffusersOptions, assembly: Assembly) -> str:
+    """The checkpoint's name, and a hash of all that the backbone's map depends on."""
+    base = assembly.base
+    label = f"diffusers {Path(options.path).stem}"
+    control = [] if assembly.controlnet is None else [assembly.controlnet]
+    return hashed_name(label, options, base.scheduler, [base.unet, base.vae, *base.text], control)

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from ....files.weights import find_tensors, read_finite
+from .checkpoint import Checkpoint, Part, TextPart, refuse_seesr
 from .configs import text_config, unet_config, vae_config
-from .files import Checkpoint, Part, TextPart, refuse_seesr
 from .keys import (
     TEXT,
     UNET,
@@ -72,7 +72,7 @@ def _check_complete(tensors: Tensors, path: Path) -> None:
 
 def _find_text(tensors: Tensors) -> tuple[TextPart, ...]:
     """The text encoders, in the order in which SDXL joins them."""
-    found = []
+    encoders = []
     for prefix, kind in TEXT.items():
         own = part(tensors, prefix)
         if not own:
@@ -80,13 +80,13 @@ def _find_text(tensors: Tensors) -> tuple[TextPart, ...]:
         if kind == "clip":
             named = text_from_clip(own)
             config = text_config(named, "quick_gelu")
-            found.append(TextPart(config, named, None, config["eos_token_id"]))
+            encoders.append(TextPart(config, named, None, config["eos_token_id"]))
         else:
             named = text_from_open_clip(own)
             if prefix.startswith("cond_stage_model"):
                 named = _without_last_layer(named)  # SD 2 takes the last layer's input
-            found.append(TextPart(text_config(named, "gelu"), named, None, 0))
-    return tuple(found)
+            encoders.append(TextPart(text_config(named, "gelu"), named, None, 0))
+    return tuple(encoders)
 
 
 def _without_last_layer(tensors: Tensors) -> Tensors:

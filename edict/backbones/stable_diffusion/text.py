@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from .files import Checkpoint, TextPart
+from .checkpoint import Checkpoint, TextPart
 from .networks import build_text_encoder, check_network, load_text_encoder, text_tensors
 
 log = logging.getLogger(__name__)
