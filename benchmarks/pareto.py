@@ -50,6 +50,7 @@ class Counter:
     def __init__(self, backbone):
         self.backbone, self.forward, self.backward = backbone, 0, 0
         self.name, self.multiple = backbone.name, backbone.multiple
+        self.recipe = backbone.recipe
         self.schedule = backbone.schedule
 
     def bind(self, image: Tensor) -> Binding:

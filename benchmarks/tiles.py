@@ -55,6 +55,7 @@ class SmallBackbone:
 
     name = "small"
     multiple = 32
+    recipe = None
 
     def __init__(self):
         from diffusers import AutoencoderKL, UNet2DModel

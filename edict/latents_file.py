@@ -22,7 +22,7 @@ def save_latents(path: Path, latents: EdictLatents) -> None:
     backbone = latents.backbone
     metadata = {
         "backbone": backbone.name,
-        "recipe": getattr(backbone, "recipe", {"name": backbone.name}),
+        "recipe": backbone.recipe or {"name": backbone.name},
         "options": asdict(latents.options),
     }
     save_state(path, KIND, tensors, metadata)

@@ -1,6 +1,6 @@
 """What the bijection asks of a diffusion model: a Denoiser and a Codec, bound to one picture."""
 
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor
 
@@ -64,14 +64,13 @@ class Backbone(Protocol):
     Attributes:
         name: written into saved states; backbones that map pictures differently differ in it.
         multiple: picture sides must be multiples of this many pixels.
-
-    A backbone made from files has an attribute `recipe` too: the arguments of `load_backbone`
-    that make it again, JSON types only. Without one, `name` is what `load_backbone` knows it by,
-    or the backbone lives in its program alone.
+        recipe: the arguments of `load_backbone` that make it again, JSON types only; None for one
+            that lives in its program alone.
     """
 
     name: str
     multiple: int
+    recipe: dict[str, Any] | None
 
     def schedule(self, steps: int, spacing: Spacing) -> Schedule:
         """The model's noise schedule in `steps` steps."""

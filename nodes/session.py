@@ -242,6 +242,7 @@ class _WatchedBackbone:
     def __init__(self, backbone: Backbone, progress: Progress):
         self.backbone, self.progress = backbone, progress
         self.name, self.multiple = backbone.name, backbone.multiple
+        self.recipe = backbone.recipe
         self.schedule = backbone.schedule
 
     def bind(self, image: Tensor) -> Binding:

@@ -174,6 +174,10 @@ def test_a_compiled_backbone_has_another_name_and_a_recipe_of_its_own():
     assert backbone.recipe == {"name": "pocket", "compile": True}
 
 
+def test_what_no_file_makes_has_no_recipe_when_compiled_either(traced):
+    assert traced.recipe is None
+
+
 def test_a_backbone_that_shows_no_network_is_refused():
     backbone = ToyBackbone()
     with pytest.raises(ValueError, match="no network to compile"):

@@ -73,6 +73,7 @@ class ToyBackbone:
 
     name = "toy"
     multiple = 4
+    recipe = None
 
     def __init__(self, prediction: Prediction = "v", trainable: bool = False):
         self.prediction = prediction

@@ -41,7 +41,7 @@ class CompiledBackbone:
         self._inner, self.networks_compiled = _with_compiled_networks(inner, backend)
         self.name = f"{inner.name}, compiled"
         self.multiple: int = inner.multiple
-        self.recipe = {**getattr(inner, "recipe", {"name": inner.name}), "compile": True}
+        self.recipe: dict[str, Any] | None = inner.recipe and {**inner.recipe, "compile": True}
         self._tried: set[tuple] = set()
 
     def schedule(self, steps: int, spacing: Spacing = "trailing") -> Schedule:

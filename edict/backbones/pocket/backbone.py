@@ -82,6 +82,7 @@ class PocketBackbone:
         self, network: Any, restorer: Any, tensors: dict[str, Tensor], device: torch.device
     ):
         self.device = device
+        self.recipe: dict[str, Any] | None = {"name": self.name}
         self.network = network.to(device).eval().requires_grad_(False)
         self.restorer = restorer.to(device).eval().requires_grad_(False)
         self.scale = float(tensors["correction_scale"])
