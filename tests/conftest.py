@@ -1,9 +1,11 @@
-"""The files that commands are tried on, the command line in this process, and its threads."""
+"""What tests share: small models, files for commands, the command line, and threads."""
 
 import functools
+import json
 import os
 import shutil
 from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -77,3 +79,19 @@ def run(capsys, monkeypatch):
         return code, *capsys.readouterr()
 
     return call
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory) -> Path:
+    """Every family in every layout: NAME/, NAME.safetensors, and its ControlNet three times."""
+    from . import tiny_diffusers as tiny  # diffusers is not everywhere
+
+    folder = tmp_path_factory.mktemp("models")
+    for name, family in tiny.FAMILIES.items():
+        tiny.write_folder(folder / name, family)
+        vocabulary = len(json.loads((folder / name / "tokenizer" / "vocab.json").read_text()))
+        tiny.write_single_file(folder / f"{name}.safetensors", family, vocabulary)
+        tiny.write_controlnet(folder / f"{name}_control", family)
+        for layout in ("diffusers", "ldm"):
+            tiny.write_controlnet(folder / f"{name}_{layout}.safetensors", family, layout)
+    return folder

@@ -38,6 +38,7 @@ SD15 = Family()
 SD2 = Family(linear=True)
 SD2_V = replace(SD2, prediction="v_prediction")
 SDXL = Family(linear=True, sdxl=True)
+FAMILIES = {"sd15": SD15, "sd2": SD2, "sd2_v": SD2_V, "sdxl": SDXL}
 
 
 def randomise(network: nn.Module, seed: int) -> nn.Module:
