@@ -119,24 +119,8 @@ def vp_schedule(
     return Schedule(tuple(result), prediction)
 
 
-def flow_schedule(steps: int, shift: float = 1.0) -> Schedule:
-    """Steps of a rectified-flow model x_t = (1 - t) x_0 + t noise, from t = 1 to 0.
-
-    Args:
-        steps: number of diffusion steps T, at least 1.
-        shift: time shift of SD3-like models, t <- shift t / (1 + (shift - 1) t); positive.
-    Returns: the schedule; labels are t in (0, 1].
-    Raises: ValueError if steps or shift is not positive.
-    """
-    if steps < 1 or steps > TRAIN_STEPS or shift <= 0:
-        raise ValueError(f"steps {steps} must be 1 to {TRAIN_STEPS} and shift {shift} positive")
-    times = [1 - i / steps for i in range(steps + 1)]
-    times = [shift * t / (1 + (shift - 1) * t) for t in times]
-    return Schedule(tuple(Step(1.0, s - t, t) for t, s in pairwise(times)), "flow")
-
-
-def flow_table_schedule(times: Tensor, steps: int, spacing: Spacing = "trailing") -> Schedule:
-    """Steps of a rectified-flow model along a table of its own times.
+def flow_schedule(times: Tensor, steps: int, spacing: Spacing = "trailing") -> Schedule:
+    """Steps of a rectified-flow model x_t = (1 - t) x_0 + t noise, along its own times.
 
     Args:
         times: the model's times, rising, shape (N,), in (0, 1], its time shift included.

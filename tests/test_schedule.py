@@ -11,7 +11,7 @@ from latent_map.edict.schedule import (
     vp_schedule,
 )
 
-from .toys import noise
+from .toys import flow_times, noise
 
 ALPHAS = scaled_linear_alphas()
 ROUNDING = 1e-12  # float64, a few dozen operations on numbers up to 15
@@ -121,7 +121,7 @@ def test_a_perfect_network_lands_on_every_level(prediction, spacing, steps):
 
 @pytest.mark.parametrize("shift", [1.0, 3.0])
 def test_flow_follows_a_straight_line_exactly(shift):
-    schedule = flow_schedule(9, shift)
+    schedule = flow_schedule(flow_times(9, shift), 9)
     x0, end = noise(3, 16), noise(4, 16)
     states = step_through(schedule, end, lambda k: end - x0)
     times = [step.label for step in schedule.steps] + [0.0]
@@ -132,7 +132,7 @@ def test_flow_follows_a_straight_line_exactly(shift):
 
 
 def test_flow_shift_worked_by_hand():
-    steps = flow_schedule(2, shift=3.0).steps
+    steps = flow_schedule(flow_times(2, shift=3.0), 2).steps
     assert [step.label for step in steps] == pytest.approx([1.0, 0.75])  # 3 / 2 / (1 + 2 / 2)
     assert [step.b for step in steps] == pytest.approx([-0.25, -0.75])
     assert all(step.a == 1 for step in steps)
@@ -155,8 +155,8 @@ def test_impossible_strength_is_refused(strength):
 def test_impossible_number_of_steps_is_refused(steps, spacing):
     with pytest.raises(ValueError, match="choose from 1 to 1000"):
         vp_schedule(ALPHAS, steps, "eps", spacing)
-    with pytest.raises(ValueError, match="1 to 1000"):
-        flow_schedule(steps)
+    with pytest.raises(ValueError, match="choose from 1 to 1000"):
+        flow_schedule(flow_times(1000), steps, spacing)
 
 
 def test_unknown_choices_are_refused_by_name():
@@ -164,8 +164,8 @@ def test_unknown_choices_are_refused_by_name():
         vp_schedule(ALPHAS, 4, "x0")
     with pytest.raises(ValueError, match="unknown spacing 'linspace'"):
         vp_schedule(ALPHAS, 4, "eps", "linspace")
-    with pytest.raises(ValueError, match=r"shift 0.* positive"):
-        flow_schedule(4, shift=0.0)
+    with pytest.raises(ValueError, match="unknown spacing 'linspace'"):
+        flow_schedule(flow_times(8), 4, "linspace")
 
 
 def test_zero_terminal_signal_needs_v_and_more_than_one_step():

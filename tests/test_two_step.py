@@ -22,7 +22,7 @@ from latent_map.edict.schedule import (
 )
 from latent_map.edict.tape import Tape
 
-from .toys import ConvDenoiser, noise
+from .toys import ConvDenoiser, flow_times, noise
 
 ALPHAS = scaled_linear_alphas()
 RULES = ("bdia", "obelm")
@@ -57,7 +57,7 @@ def noise_pair(seed=0, *shape):
 
 def schedule_of(prediction, steps, spacing="trailing"):
     if prediction == "flow":
-        return flow_schedule(steps)
+        return flow_schedule(flow_times(steps), steps)
     return vp_schedule(ALPHAS, steps, prediction, spacing)
 
 
@@ -159,7 +159,7 @@ def test_with_noise_prediction_the_map_is_the_published_one(rule, steps, gamma):
 
 
 def test_obelm_on_a_flow_is_the_leapfrog_rule_in_time():
-    shifted = flow_schedule(6, 3.0)
+    shifted = flow_schedule(flow_times(6, 3.0), 6)
     map_ = replace(toy("obelm", 6, "flow"), schedule=shifted)
     times = [step.label for step in shifted.steps] + [0.0]
     pair = noise_pair()

@@ -35,6 +35,12 @@ def noise(seed: int, *shape: int) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
+def flow_times(count: int, shift: float = 1.0) -> Tensor:
+    """A rectified flow's times, rising to 1, shifted as those of SD 3 are, (count,), float64."""
+    times = 1 - torch.arange(count - 1, -1, -1, dtype=torch.float64) / count
+    return shift * times / (1 + (shift - 1) * times)
+
+
 class ConvDenoiser:
     """tanh(conv(x)), shifted by the label and a condition; frozen weights; counts its calls."""
 

@@ -12,7 +12,7 @@ import torch
 from comfy.model_sampling import CONST, EPS, V_PREDICTION
 from torch import Tensor
 
-from ...edict.schedule import Prediction, Schedule, Spacing, flow_table_schedule, vp_schedule
+from ...edict.schedule import Prediction, Schedule, Spacing, flow_schedule, vp_schedule
 
 SMALLEST_EPS_ALPHA = 1e-5  # Stable Diffusion ends at 4.7e-3; zero terminal SNR at 4.9e-8
 
@@ -33,7 +33,7 @@ class NativeSampling:
     def schedule(self, steps: int, spacing: Spacing) -> Schedule:
         """The model's levels in `steps` steps. Raises ValueError for steps that cannot work."""
         if self.prediction == "flow":
-            return flow_table_schedule(self.sigmas, steps, spacing)
+            return flow_schedule(self.sigmas, steps, spacing)
         alphas = 1 / (1 + self.sigmas.double().square())
         return vp_schedule(alphas, steps, self.prediction, spacing)
 
