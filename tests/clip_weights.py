@@ -10,6 +10,7 @@ FEATURES, TEXT_WIDTH, TEXT_LAYERS = 32, 128, 2
 TRANSFORMER = {"width": 128, "layers": 2, "patch": 32, "side": 224}
 RESIDUAL = {"width": 8, "blocks": (1, 2, 1, 1)}
 LEARNED_WORDS = 16
+CROP_SIDE = 32  # of `small_clip`
 
 
 def draw(seed: int, shape: tuple[int, ...]) -> torch.Tensor:
@@ -138,3 +139,12 @@ def picture(height: int, width: int, seed: int = 2001) -> torch.Tensor:
     blots = draw(seed, (1, 3, 9, 9))
     coarse = torch.nn.functional.interpolate(blots, size=(height, width), mode="nearest")
     return torch.sigmoid(coarse + 0.7 * draw(seed + 1, (1, 3, height, width)))
+
+
+def small_clip(seed: int = 0) -> torch.nn.Module:
+    """A CLIP of starting weights that looks at crops of CROP_SIDE."""
+    from latent_map.iqa_priors.clip.model import Clip, ClipShape, TextShape, VisionShape, initialise
+
+    torch.manual_seed(seed)
+    shape = ClipShape(VisionShape(64, 2, 32, 8, CROP_SIDE), TextShape(64, 1, 32))
+    return initialise(Clip(shape))

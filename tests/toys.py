@@ -1,6 +1,8 @@
 """Small stand-ins for the tests: a denoiser, a codec, a backbone and a prior."""
 
 import math
+import os
+import socket
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +21,23 @@ PRIOR = QualityPrior("contrast", lambda image: image.flatten(1).var(1), Logistic
 def fidelity(measure, name: str = "toy", min_side: int = 1) -> MeasuredFidelity:
     """A function of two pictures as a fidelity."""
     return MeasuredFidelity(name, measure, min_side)
+
+
+def refuse_network(monkeypatch) -> None:
+    """Fail the test that goes to the network."""
+
+    def refuse(*_, **__):
+        raise AssertionError("a test went to the network")
+
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+
+
+class Harmful:
+    """Runs code where its pickle is read."""
+
+    def __reduce__(self):
+        return os.putenv, ("LATENT_MAP_TEST_CODE_RAN", "1")
 
 
 def picture(seed: int = 0, height: int = 16, width: int = 16, batch: int = 1) -> Tensor:
