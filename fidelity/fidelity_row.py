@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ..files.catalog import CatalogRow, find_function
+from ..files.catalog import CatalogRow, lazily
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,4 +27,5 @@ def plain(address: str) -> Callable[..., Any]:
     Args:
         address: "file:function" in this folder.
     """
-    return lambda *_: find_function(__package__, address)
+    function = lazily(__package__, address)
+    return lambda *_: function.find()

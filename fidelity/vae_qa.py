@@ -107,14 +107,14 @@ class VaeQa:
         check_pair(x, x_init)
         losses = []
         height, width = x.shape[-2:]
-        for rows, columns in covering_crops(height, width, self.head.options.crop):
+        for rows, columns in even_crops(height, width, self.head.options.crop):
             reference = self.encoder(x_init[..., rows, columns])
             distorted = self.encoder(x[..., rows, columns])
             losses.append(self.head(reference, reference) - self.head(reference, distorted))
         return torch.stack(losses).mean(0).to(x.dtype)
 
 
-def covering_crops(height: int, width: int, crop: int) -> list[tuple[slice, slice]]:
+def even_crops(height: int, width: int, crop: int) -> list[tuple[slice, slice]]:
     """The fewest evenly spaced squares that cover a picture; smaller pictures are one crop."""
     rows, columns = (_starts(side, crop) for side in (height, width))
     return [(slice(r, r + crop), slice(c, c + crop)) for r in rows for c in columns]

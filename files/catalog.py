@@ -38,25 +38,33 @@ class CatalogRow:
 Row = TypeVar("Row", bound=CatalogRow)
 
 
-def find_function(package: str | None, address: str) -> Callable[..., Any]:
-    """A function by its address "file:function" in a package; imports the file."""
-    file, _, function = address.partition(":")
-    return getattr(import_module(f".{file}", package), function)
+@dataclass(frozen=True)
+class LazyFunction:
+    """A function whose file is imported when it is called; made by `lazily`."""
+
+    package: str | None
+    address: str
+    options: dict[str, Any]
+
+    def find(self) -> Callable[..., Any]:
+        """The function itself, without its options."""
+        file, _, function = self.address.partition(":")
+        return getattr(import_module(f".{file}", self.package), function)
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Call it."""
+        return self.find()(*arguments, **self.options)
 
 
-def lazily(package: str | None, address: str, **options: Any) -> Callable[..., Any]:
-    """A function whose file is imported when it is first called.
+def lazily(package: str | None, address: str, **options: Any) -> LazyFunction:
+    """A function whose file is imported when it is called.
 
     Args:
         package: the caller's `__package__`.
         address: "file:function" in it, as in "clip.liqe:load_liqe".
         options: arguments it gets at every call.
     """
-
-    def call(*arguments: Any) -> Any:
-        return find_function(package, address)(*arguments, **options)
-
-    return call
+    return LazyFunction(package, address, options)
 
 
 def choose_row(kind: str, rows: Mapping[str, Row], refused: Mapping[str, str], name: str) -> Row:

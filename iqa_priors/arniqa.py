@@ -64,8 +64,8 @@ def arniqa(encoder: nn.Module, slope: Tensor, offset: Tensor, scale: tuple[float
 
     def score(image: Tensor) -> Tensor:
         half = F.interpolate(image, scale_factor=0.5, mode="bilinear")
-        found = torch.cat((features(image), features(half)), 1)
-        return (found @ slope.to(found) + offset.to(found) - worst) / (best - worst)
+        both = torch.cat((features(image), features(half)), 1)
+        return (both @ slope.to(both) + offset.to(both) - worst) / (best - worst)
 
     return Scorer(guarded("arniqa", score, encoder))
 
@@ -76,14 +76,14 @@ def read_linear(path: Path, count: int) -> tuple[Tensor, Tensor]:
     Raises: ValueError if the file is damaged or holds anything else.
     """
     if is_program(path):
-        found = program_tensors(path)
+        tensors = program_tensors(path)
     else:
-        found = {n: stored.read() for n, stored in find_tensors(path, "linear regressor").items()}
-    parts = sorted(found.values(), key=Tensor.numel)
+        tensors = {n: stored.read() for n, stored in find_tensors(path, "linear regressor").items()}
+    parts = sorted(tensors.values(), key=Tensor.numel)
     if [part.numel() for part in parts] != [1, count] or not all(
         map(torch.is_floating_point, parts)
     ):
-        sizes = ", ".join(f"{name} {tuple(value.shape)}" for name, value in found.items())
+        sizes = ", ".join(f"{name} {tuple(value.shape)}" for name, value in tensors.items())
         raise ValueError(
             f"{path} is no linear map of {count} features ({sizes or 'it is empty'}): fetch it "
             "again, or choose another prior"

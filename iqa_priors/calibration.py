@@ -87,14 +87,14 @@ def calibrate_to_opinions(
 
     start = (np.median(x), math.log(x.std() * LOGISTIC_WIDTH))
     # The scale lets both constants move by about their own size, whatever the metric's units.
-    found = least_squares(residuals, start, loss="soft_l1", f_scale=SOFT, x_scale=(x.std(), 1.0))
-    xi3, xi4 = float(found.x[0]), float(np.exp(found.x[1]))
-    if not found.success or not (math.isfinite(xi3) and 0 < xi4 < 1e3 * x.std()):
+    fitted = least_squares(residuals, start, loss="soft_l1", f_scale=SOFT, x_scale=(x.std(), 1.0))
+    xi3, xi4 = float(fitted.x[0]), float(np.exp(fitted.x[1]))
+    if not fitted.success or not (math.isfinite(xi3) and 0 < xi4 < 1e3 * x.std()):
         raise ValueError(
             f"no logistic fits these scores of {prior!r} (xi3 {xi3:.4g}, xi4 {xi4:.4g}): they "
             "hardly follow the opinions; check the columns or give more scores"
         )
-    errors = residuals(found.x)
+    errors = residuals(fitted.x)
     rmse = float(np.sqrt((errors**2).mean()))
     linear = plcc(errors + y, y)
     return Calibration(prior, xi3, xi4, lower_better, len(x), linear, ranks, rmse, source)

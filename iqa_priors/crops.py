@@ -128,8 +128,8 @@ def crop_outputs(
             outputs.append(checkpoint(run, image, use_reentrant=False, preserve_rng_state=False))
         else:
             outputs.append(run(image))
-    found = torch.cat(outputs)
-    return found.view(len(image), len(positions), *found.shape[1:])
+    values = torch.cat(outputs)
+    return values.view(len(image), len(positions), *values.shape[1:])
 
 
 def crop_map(scores: Tensor, positions: Sequence[Position], size: int, side: Position) -> Tensor:

@@ -51,13 +51,13 @@ def program_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def _tensors_below(part: Any, prefix: str) -> dict[str, Tensor]:
-    found = {}
+    tensors = {}
     for name, value in vars(part).items():
         if isinstance(value, Tensor):
-            found[prefix + name] = value
+            tensors[prefix + name] = value
         elif isinstance(value, _Part):
-            found |= _tensors_below(value, f"{prefix}{name}.")
-    return found
+            tensors |= _tensors_below(value, f"{prefix}{name}.")
+    return tensors
 
 
 class _Reader(pickle.Unpickler):

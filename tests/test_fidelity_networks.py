@@ -191,7 +191,9 @@ def test_every_row_says_what_it_is_and_refusals_say_why():
         assert row.summary, name
         assert row.range, name
         assert row.licence, name
-        if not row.files:
+        if row.files:
+            assert callable(row.load.find()), name
+        else:
             assert load_fidelity(name).name == name
     for name in REFUSED:
         with pytest.raises(ValueError, match="is not offered"):

@@ -169,6 +169,11 @@ def test_every_row_says_what_a_user_must_know():
         assert all(file.url.startswith("https://") or not file.url for file in row.files), name
 
 
+def test_every_rows_loader_is_where_the_row_says():
+    for name, row in PRIORS.items():
+        assert callable(row.load.find()), name
+
+
 @pytest.mark.parametrize("name", ["pocket", "niqe"])
 def test_the_memory_that_is_told_is_what_a_gradient_keeps(name):
     height, width = 192, 288

@@ -171,6 +171,4 @@ def test_every_row_has_its_network():
     for name, row in PYIQA_PRIORS.items():
         if not row.no_gradient:
             assert row.files, name
-            network = row.load.__closure__
-            named = [c.cell_contents for c in network if isinstance(c.cell_contents, dict)]
-            assert named[0]["name"] in NETWORKS
+            assert row.load.options["name"] in NETWORKS

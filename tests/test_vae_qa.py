@@ -10,7 +10,7 @@ from latent_map.fidelity.vae_qa import (
     VaeQa,
     VaeQaHead,
     VaeQaOptions,
-    covering_crops,
+    even_crops,
     load_vae_qa,
     save_head,
 )
@@ -102,7 +102,7 @@ def test_the_head_on_stable_diffusions_vae_has_about_the_published_size():
 def test_crops_cover_every_pixel():
     for height, width in ((256, 256), (300, 700), (100, 257)):
         seen = torch.zeros(height, width)
-        for rows, columns in covering_crops(height, width, 256):
+        for rows, columns in even_crops(height, width, 256):
             seen[rows, columns] += 1
         assert seen.min() >= 1
 

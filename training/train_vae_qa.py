@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import torch
 from latent_map.fidelity.vae_features import VaeEncoder, load_vae_encoder
-from latent_map.fidelity.vae_qa import VaeQaHead, VaeQaOptions, covering_crops, save_head
+from latent_map.fidelity.vae_qa import VaeQaHead, VaeQaOptions, even_crops, save_head
 from latent_map.files.pictures import read_picture
 from latent_map.files.state_file import load_state, save_state
 from torch import Tensor
@@ -124,7 +124,7 @@ def evaluate(
     scores = []
     for pair in pairs:
         reference, distorted = (read_picture(p).pixels.to(device) for p in pair[:2])
-        crops = covering_crops(*reference.shape[-2:], head.options.crop)
+        crops = even_crops(*reference.shape[-2:], head.options.crop)
         with torch.no_grad():
             values = [
                 head(encoder(reference[..., r, c]), encoder(distorted[..., r, c])) for r, c in crops

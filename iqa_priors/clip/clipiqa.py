@@ -127,15 +127,15 @@ def _read_words(path: Path, clip: Clip) -> tuple[Tensor, Tensor, Tensor]:
     assert isinstance(table, Tensor)
     width = table.shape[1]
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        words = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, OSError, ValueError, EOFError) as error:
         text = " ".join(str(error).split())[:120]
         raise ValueError(f"{path} is damaged or unsafe ({text}): fetch it again") from error
-    shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
-    if not isinstance(found, Tensor) or found.ndim != 3 or shape[::2] != (2, width):
+    shape = tuple(words.shape) if isinstance(words, Tensor) else type(words).__name__
+    if not isinstance(words, Tensor) or words.ndim != 3 or shape[::2] != (2, width):
         raise ValueError(
             f"{path} holds no learned prompts of CLIP-IQA+ (found {shape}, wanted (2, 16, {width}))"
             ": choose another file"
         )
     own = table[tokenise(MIDDLES)]
-    return found.detach().float(), own[:, :1], own[:, 1:]
+    return words.detach().float(), own[:, :1], own[:, 1:]

@@ -52,12 +52,12 @@ def read_learned(path: Path, what: str, count: int, width: int) -> tuple[Tensor,
     """
     tensors = read_checkpoint(path, what)
     names = ("ctx", "token_prefix", "token_suffix")
-    found = [tensors.get(f"prompt_learner.{name}") for name in names]
-    for part in found:
+    parts = [tensors.get(f"prompt_learner.{name}") for name in names]
+    for part in parts:
         if part is None or part.ndim != 3 or (len(part), part.shape[2]) != (count, width):
             raise ValueError(
                 f"{path} holds no learned words of {what} for {count} texts and a CLIP of width "
                 f"{width}: download it again, or choose the file of that name"
             )
-    words, start, rest = (part.float() for part in found if part is not None)
+    words, start, rest = (part.float() for part in parts if part is not None)
     return words, start, rest

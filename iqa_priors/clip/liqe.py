@@ -193,7 +193,6 @@ def load_liqe(
     device: str | torch.device,
     paths: tuple[Path, ...],
     multitask: bool = False,
-    resize: bool = False,
 ) -> Scorer:
     """LIQE from a published checkpoint.
 
@@ -202,11 +201,10 @@ def load_liqe(
         paths: liqe_koniq.pt or liqe_mix.pt of pyiqa, or the same CLIP in another layout.
         multitask: 495 prompts of quality, scene and distortion (liqe_mix, the paper's) instead of
             five of quality.
-        resize: bring short sides above 768 down to 768 first, as LIQE's authors and not pyiqa do.
     Raises: ValueError if the file cannot be used.
     """
     prompts = MULTITASK_PROMPTS if multitask else QUALITY_PROMPTS
     clip = load_clip(paths[0]).to(device)
-    liqe = build_liqe(clip, prompts, limited if resize else one_level)
+    liqe = build_liqe(clip, prompts)
     clip.drop_text()
     return as_scorer(liqe)

@@ -180,8 +180,8 @@ def initialise(
     if pictures is not None:
         mean, deviation = (pictures.new_tensor(v).view(3, 1, 1) for v in (MEAN, DEVIATION))
         tower: Any = clip.visual.vision_model
-        found = tower(pixel_values=(pictures - mean) / deviation).pooler_output
-        tower.post_layernorm.bias.sub_(found.mean(0))
+        embeddings = tower(pixel_values=(pictures - mean) / deviation).pooler_output
+        tower.post_layernorm.bias.sub_(embeddings.mean(0))
     return clip
 
 
@@ -201,14 +201,14 @@ def load_clip(path: Path) -> Clip:
             or one of OpenAI's own programs, checked by its digest.
     Raises: ValueError naming the file if it is missing, damaged, unsafe or no CLIP.
     """
-    found = clip_tensors(_read(path))
+    tensors = clip_tensors(_read(path))
     try:
-        shape = shape_of(found)
+        shape = shape_of(tensors)
     except (KeyError, ValueError, IndexError, StopIteration) as error:
         raise ValueError(
             f"{path} is no {WHAT} (what tells its sizes is missing: {error}): choose another"
         ) from error
-    clip = load_module(Clip(shape), found, "", path)
+    clip = load_module(Clip(shape), tensors, "", path)
     assert isinstance(clip, Clip)
     return clip
 
@@ -216,12 +216,12 @@ def load_clip(path: Path) -> Clip:
 def clip_tensors(given: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A checkpoint's tensors under the names of `Clip`, from any of the layouts."""
     resnet = any(name.endswith("visual.attnpool.q_proj.weight") for name in given)
-    found: dict[str, Tensor] = {}
+    renamed: dict[str, Tensor] = {}
     for name, value in given.items():
         short = name.removeprefix("module.").removeprefix("clip_model.")
         if not short.endswith(NOT_WEIGHTS):
-            found |= dict(_renamed(short, value, resnet))
-    return found
+            renamed |= dict(_renamed(short, value, resnet))
+    return renamed
 
 
 def _renamed(name: str, value: Tensor, resnet: bool) -> list[tuple[str, Tensor]]:

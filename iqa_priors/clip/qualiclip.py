@@ -41,13 +41,13 @@ def load_qualiclip(
     if texts is None or texts.ndim != 2 or len(texts) % 2:
         raise ValueError(f"{paths[0]} has no texts' embeddings ({FEATURES}): download it again")
     try:
-        found = clip_tensors(tensors)
-        clip = Clip(shape_of(found))
+        weights = clip_tensors(tensors)
+        clip = Clip(shape_of(weights))
     except (KeyError, ValueError, IndexError, StopIteration) as error:
         raise ValueError(
             f"{paths[0]} is no CLIP (what tells its sizes is missing: {error}): download it again"
         ) from error
-    load_module(clip, found, "", paths[0])
+    load_module(clip, weights, "", paths[0])
     if learned:
         words = read_learned(paths[1], "QualiCLIP+", len(LENGTHS), clip.shape.text.width)
         texts = learned_texts(clip, *words, LENGTHS)

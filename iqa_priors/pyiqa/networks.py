@@ -82,8 +82,8 @@ def guarded(name: str, metric: Metric, network: nn.Module, max_pixels: int = UNL
     def score(image: Tensor) -> Tensor:
         _check(name, image, max_pixels)
         with torch.autocast(image.device.type, enabled=False):
-            found = metric(_clamped(image).to(dtype))
-        return found.to(image.dtype)
+            raw = metric(_clamped(image).to(dtype))
+        return raw.to(image.dtype)
 
     return score
 
@@ -155,8 +155,8 @@ def _cropped(score: Callable[[Tensor], Tensor], count: int) -> Scorer:
         image = enlarged(image, CROP)
         height, width = image.shape[-2:]
         positions = covering_crops(height, width, CROP, CROP // 2)
-        found = crop_outputs(score, image, positions, CROP, CHUNK)
-        return crop_map(found, positions, CROP, (height, width))
+        scores = crop_outputs(score, image, positions, CROP, CHUNK)
+        return crop_map(scores, positions, CROP, (height, width))
 
     return Scorer(official, covering, local)
 

@@ -38,7 +38,7 @@ def pyiqa_arch(module: str) -> ModuleType:
     Raises: ValueError if pyiqa or something it needs is not installed.
     """
     try:
-        found = import_module(f"pyiqa.archs.{module}")
+        arch = import_module(f"pyiqa.archs.{module}")
     except ImportError as error:
         raise ValueError(
             f"this prior needs pyiqa, which does not import here ({error}): run `pip install pyiqa`"
@@ -47,7 +47,7 @@ def pyiqa_arch(module: str) -> ModuleType:
     if not _told:
         _told.append(NOTICE)
         log.warning(NOTICE)
-    return found
+    return arch
 
 
 class _Offline:
@@ -129,17 +129,17 @@ def read_checkpoint(path: Path, what: str) -> dict[str, Tensor]:
     if path.suffix == ".safetensors":
         return read_tensors(path, what)
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, KeyError, ValueError) as error:
         raise ValueError(
             f"{path} is damaged or holds more than the tensors of {what} "
             f"({str(error).splitlines()[0]}): download it again"
         ) from error
     for key in WRAPPERS:
-        if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
-            found = found[key]
-    if not isinstance(found, Mapping) or not all(isinstance(v, Tensor) for v in found.values()):
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    if not isinstance(content, Mapping) or not all(isinstance(v, Tensor) for v in content.values()):
         raise ValueError(
             f"{path} is no checkpoint of {what}: a table of tensors is needed; download it again"
         )
-    return {str(name).removeprefix("module."): tensor for name, tensor in found.items()}
+    return {str(name).removeprefix("module."): tensor for name, tensor in content.items()}

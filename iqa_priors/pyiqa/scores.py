@@ -30,8 +30,8 @@ def load_score(device: str | torch.device, paths: tuple[Path, ...], name: str) -
             )
         with torch.no_grad():
             pixels = image.detach().float().cpu().clamp(0, 1)
-            found = [metric(item).reshape(1) for item in pixels.split(1)]
-        return torch.cat(found).to(image)
+            scores = [metric(item).reshape(1) for item in pixels.split(1)]
+        return torch.cat(scores).to(image)
 
     return Scorer(score)
 

@@ -45,7 +45,7 @@ def read_opinions(file: Path, images: Path, falling: bool = False) -> tuple[Opin
         falling: whether low scores mean good pictures, as for DMOS; they are negated then.
     Raises: ValueError naming the file and line of what cannot be read, or a missing picture.
     """
-    found = []
+    opinions = []
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -62,16 +62,16 @@ def read_opinions(file: Path, images: Path, falling: bool = False) -> tuple[Opin
             ) from None
         if not np.isfinite(score):
             raise ValueError(f"{file}, line {number}: the score {score} is not finite")
-        found.append(Opinion(images / name, -score if falling else score))
-    if len(found) < 2:
-        raise ValueError(f"{file} lists {len(found)} pictures: at least 2 are needed to compare")
-    missing = [opinion.path for opinion in found if not opinion.path.is_file()]
+        opinions.append(Opinion(images / name, -score if falling else score))
+    if len(opinions) < 2:
+        raise ValueError(f"{file} lists {len(opinions)} pictures: at least 2 are needed to compare")
+    missing = [opinion.path for opinion in opinions if not opinion.path.is_file()]
     if missing:
         raise ValueError(
-            f"{len(missing)} of {len(found)} pictures of {file} are missing, the first is "
+            f"{len(missing)} of {len(opinions)} pictures of {file} are missing, the first is "
             f"{missing[0]}: check the folder {images}"
         )
-    return tuple(found)
+    return tuple(opinions)
 
 
 def read_rgb(path: Path) -> Tensor:
