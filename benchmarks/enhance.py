@@ -26,12 +26,12 @@ from latent_map.fidelity.loading import load_fidelity
 from latent_map.iqa_priors.loading import load_prior
 from latent_map.map_estimation.enhance import enhance
 from latent_map.map_estimation.settings import preset
-from PIL import Image
 from torch import Tensor
 
 from . import profile_enhance
 from .meters import now, peak_mib, reset_peak
 from .pairs import machine, save_json
+from .photographs import central_square
 
 CPU = "cpu"
 
@@ -56,12 +56,7 @@ def picture(photo: Path | None, side: int) -> Tensor:
     if photo is None:
         coarse = torch.rand(1, 3, 24, 24, generator=torch.Generator().manual_seed(0))
         return torch.nn.functional.interpolate(coarse, (side, side), mode="bicubic").clamp(0, 1)
-    pixels = np.asarray(Image.open(photo).convert("RGB"), dtype=np.float32) / 255
-    top, left = ((size - side) // 2 for size in pixels.shape[:2])
-    if min(top, left) < 0:
-        raise ValueError(f"{photo} has no {side} pixels a side: choose a larger one")
-    crop = pixels[top : top + side, left : left + side]
-    return torch.from_numpy(crop.transpose(2, 0, 1).copy())[None]
+    return central_square(photo, side)
 
 
 class Tools:
@@ -120,7 +115,7 @@ def fit_line(rows: list[dict[str, Any]]) -> dict[str, float]:
 
 def variants(side: int, repeat: int = 4) -> dict[str, dict[str, float]]:
     """Seconds of a network call, and of a call with its gradient, done otherwise."""
-    found: dict[str, dict[str, float]] = {}
+    seconds: dict[str, dict[str, float]] = {}
     image = picture(None, side)
 
     def measure(name: str, backbone: Any, scope: Any = None) -> None:
@@ -131,7 +126,7 @@ def variants(side: int, repeat: int = 4) -> dict[str, dict[str, float]]:
             return vector_jacobian(*with_graph(denoiser, latent, 500.0), latent)
 
         with scope or nullcontext():
-            found[name] = {
+            seconds[name] = {
                 "call": _least(torch.no_grad()(lambda: denoiser(latent, 500.0)), repeat),
                 "with_gradient": _least(pulled, repeat),
             }
@@ -144,8 +139,8 @@ def variants(side: int, repeat: int = 4) -> dict[str, dict[str, float]]:
     fused: Any = load_backbone("pocket", compile=True)
     measure("torch.compile", fused)
     if not all(network.compiled for network in fused.networks_compiled):
-        del found["torch.compile"]  # it fell back and said why
-    return found
+        del seconds["torch.compile"]  # it fell back and said why
+    return seconds
 
 
 def _least(function: Callable[[], Any], repeat: int) -> float:
@@ -245,7 +240,7 @@ def measure_jobs(options: argparse.Namespace, report: dict[str, Any]) -> None:
             print(rows[-1], flush=True)
             rows.sort(key=lambda row: (list(JOBS).index(row["job"]), row["side"]))
             of = {n: [row for row in rows if row["job"] == n] for n in JOBS}
-            report["fits"] = {n: fit_line(found) for n, found in of.items() if len(found) > 2}
+            report["fits"] = {n: fit_line(runs) for n, runs in of.items() if len(runs) > 2}
             write(report, options.out)
 
 
@@ -265,8 +260,8 @@ def main() -> None:
     report = json.loads(path.read_text()) if path.exists() else {}
     report["machine"] = machine()
     if "profile" in options.only:
-        found = profile_enhance.profile_enhance(picture(options.photo, options.side), 2)
-        report["profile"] = {"side": options.side, **found}
+        profile = profile_enhance.profile_enhance(picture(options.photo, options.side), 2)
+        report["profile"] = {"side": options.side, **profile}
         write(report, options.out)
     if "variants" in options.only:
         report["variants"] = {"side": options.side, "rows": variants(options.side)}

@@ -12,7 +12,7 @@ from latent_map.edict.schedule import scaled_linear_alphas
 from torch import nn
 
 # As in the models' own configurations.
-SHARED = {
+SHARED: dict[str, Any] = {
     "block_out_channels": (320, 640, 1280, 1280),
     "down_block_types": (*("CrossAttnDownBlock2D",) * 3, "DownBlock2D"),
     "layers_per_block": 2,
@@ -20,9 +20,13 @@ SHARED = {
     "attention_head_dim": (5, 10, 20, 20),
     "use_linear_projection": True,
 }
-UPWARD = {"up_block_types": ("UpBlock2D", *("CrossAttnUpBlock2D",) * 3)}
-HINT = {"conditioning_embedding_out_channels": (16, 32, 96, 256)}
-VAE = {"block_out_channels": (128, 256, 512, 512), "layers_per_block": 2, "latent_channels": 4}
+UPWARD: dict[str, Any] = {"up_block_types": ("UpBlock2D", *("CrossAttnUpBlock2D",) * 3)}
+HINT: dict[str, Any] = {"conditioning_embedding_out_channels": (16, 32, 96, 256)}
+VAE: dict[str, Any] = {
+    "block_out_channels": (128, 256, 512, 512),
+    "layers_per_block": 2,
+    "latent_channels": 4,
+}
 # The same layout at a size for rehearsals.
 TINY_SHARED = SHARED | {
     "block_out_channels": (32, 64),
@@ -31,8 +35,8 @@ TINY_SHARED = SHARED | {
     "cross_attention_dim": 64,
     "attention_head_dim": (1, 1),
 }
-TINY_UPWARD = {"up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D")}
-TINY_HINT = {"conditioning_embedding_out_channels": (8, 8, 8, 16)}
+TINY_UPWARD: dict[str, Any] = {"up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D")}
+TINY_HINT: dict[str, Any] = {"conditioning_embedding_out_channels": (8, 8, 8, 16)}
 TINY_VAE = VAE | {"block_out_channels": (8, 8, 16, 16), "layers_per_block": 1, "norm_num_groups": 4}
 TOKENS = 77
 QUIET = 0.1  # of conv_out's usual size: a trained network is no chaos, and a random one must not be
@@ -53,16 +57,15 @@ def full_size_backbone(device: str, dtype: torch.dtype, tiny: bool = False) -> D
         (TINY_SHARED, TINY_UPWARD, TINY_HINT, TINY_VAE) if tiny else (SHARED, UPWARD, HINT, VAE)
     )
     reductions = len(vae["block_out_channels"])
+    blocks: dict[str, Any] = {
+        "down_block_types": ("DownEncoderBlock2D",) * reductions,
+        "up_block_types": ("UpDecoderBlock2D",) * reductions,
+    }
     with torch.device(device):
         unet: Any = UNet2DConditionModel(**shared, **upward)
         unet.conv_out.weight.data.mul_(QUIET)
         controlnet: Any = ControlNetModel(**shared, **hint)
-        autoencoder: Any = AutoencoderKL(
-            **vae,
-            down_block_types=("DownEncoderBlock2D",) * reductions,
-            up_block_types=("UpDecoderBlock2D",) * reductions,
-            scaling_factor=0.18215,
-        )
+        autoencoder: Any = AutoencoderKL(**vae, **blocks, scaling_factor=0.18215)
         text = torch.randn(1, TOKENS, int(shared["cross_attention_dim"]))
     # A new ControlNet ends in zeros, whose gradients nothing would test.
     for block in (*controlnet.controlnet_down_blocks, controlnet.controlnet_mid_block):
@@ -79,6 +82,6 @@ def full_size_backbone(device: str, dtype: torch.dtype, tiny: bool = False) -> D
 
 def parameters(backbone: DiffusersBackbone) -> dict[str, int]:
     """How many parameters each network has."""
-    found = backbone.networks
-    named = {"unet": found.unet, "controlnet": found.controlnet, "vae": found.vae}
+    networks = backbone.networks
+    named = {"unet": networks.unet, "controlnet": networks.controlnet, "vae": networks.vae}
     return {name: sum(p.numel() for p in net.parameters()) for name, net in named.items()}

@@ -101,7 +101,7 @@ class Bench:
         """What a run returns, its wall seconds, peak memory (of PyTorch's allocator) and calls."""
         base = reset_peak(self.device)
         self.calls, clock = 0, time.perf_counter()
-        found = run()
+        returned = run()
         if self.device.startswith("cuda"):
             torch.cuda.synchronize()
         seconds = time.perf_counter() - clock
@@ -111,21 +111,21 @@ class Bench:
             "before_gib": round(base / GIB, 2),
             "network_calls": self.calls,
         }
-        return found, facts
+        return returned, facts
 
 
 def round_trip(bench: Bench) -> dict[str, Any]:
     """Round trip errors, and whether a call gives the same bits again."""
-    image, found = bench.picture(bench.sizes.side), {}
+    image, facts = bench.picture(bench.sizes.side), {}
     for name, strict in (("native", False), ("deterministic algorithms", True)):
         with _deterministic(strict):
             for spacing in ("trailing", "leading"):
                 options = InversionOptions(bench.sizes.steps, spacing=spacing, tile=None)
                 error = round_trip_error(invert_picture(bench.backbone, image, options))
-                found[f"{name}, {spacing}: relative error"] = error
-            found[f"{name}: same bits again"] = _repeats(bench, image)
-    found["reached"] = all(v <= 1e-6 for v in found.values() if isinstance(v, float))
-    return found
+                facts[f"{name}, {spacing}: relative error"] = error
+            facts[f"{name}: same bits again"] = _repeats(bench, image)
+    facts["reached"] = all(v <= 1e-6 for v in facts.values() if isinstance(v, float))
+    return facts
 
 
 def _repeats(bench: Bench, image: Tensor) -> bool:
@@ -158,7 +158,7 @@ def gradient(bench: Bench) -> dict[str, Any]:
     In float32 it tells whether the gradient is right; in bfloat16, by how much rounding bends the
     finite difference (or the gradient). None is a slope too flat or too steep to measure.
     """
-    found: dict[str, Any] = {}
+    facts: dict[str, Any] = {}
     networks = bench.plain.networks
     used = networks.unet.dtype
     for dtype in (torch.float32, used):
@@ -167,9 +167,9 @@ def gradient(bench: Bench) -> dict[str, Any]:
         for name in ("fast", "paper"):
             checked = _check(bench, replace(preset(name).inversion, tile=None))
             apart = None if checked is None else round(checked.error, 4)
-            found[f"{name}, {str(dtype).removeprefix('torch.')}: apart"] = apart
-    exact = [v for k, v in found.items() if "float32" in k and v is not None]
-    return found | {"reached": bool(exact) and max(exact) <= 0.05}
+            facts[f"{name}, {str(dtype).removeprefix('torch.')}: apart"] = apart
+    exact = [v for k, v in facts.items() if "float32" in k and v is not None]
+    return facts | {"reached": bool(exact) and max(exact) <= 0.05}
 
 
 def _check(bench: Bench, options: InversionOptions) -> GradientCheck | None:

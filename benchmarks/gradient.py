@@ -39,12 +39,12 @@ def time_all(side: int, steps: int, repeat: int, device: str) -> dict[str, dict]
     parts = {"forward": [], "backward": []}
     for round_number in range(-1, repeat):  # the first one warms up
         f, b = floor_seconds(plain, device)
-        found = {name: _once(name, settings[name], device) for name in CONTENDERS}
+        measured = {name: _once(name, settings[name], device) for name in CONTENDERS}
         if round_number < 0:
             continue
         parts["forward"].append(f)
         parts["backward"].append(b)
-        for name, (seconds, calls, total) in found.items():
+        for name, (seconds, calls, total) in measured.items():
             rows[name]["seconds"].append(seconds)
             rows[name] |= {"calls": calls, "gradient_sum": total}
     return rows | {"floor": parts}
@@ -54,8 +54,8 @@ def _once(name: str, given: Setting, device: str) -> tuple[float, int, float]:
     """Seconds, network calls and the gradient's sum of one run."""
     gc.collect()
     given.denoiser.calls, clock = 0, now(device)
-    found = CONTENDERS[name].engine(given.bijection, given.noise, given.gradient)
-    return now(device) - clock, given.denoiser.calls, float(found.x.sum())
+    pulled = CONTENDERS[name].engine(given.bijection, given.noise, given.gradient)
+    return now(device) - clock, given.denoiser.calls, float(pulled.x.sum())
 
 
 def floor_seconds(given: Setting, device: str) -> tuple[float, float]:
@@ -90,11 +90,11 @@ def memory_of(name: str, side: int, steps: int, device: str) -> dict[str, float]
     gc.collect()
     base = reset_peak(device)
     run()
-    found = {"peak_mib": peak_mib(device) - base, "tensors_mib": tensor_peak_mib(run, device)}
+    facts = {"peak_mib": peak_mib(device) - base, "tensors_mib": tensor_peak_mib(run, device)}
     if single:
         kept = graph_bytes(lambda x: given.denoiser(x, 500.0), given.noise.x)
-        found["activations_mib"] = kept / MIB
-    return found
+        facts["activations_mib"] = kept / MIB
+    return facts
 
 
 def summary(times: dict[str, dict], memory: dict[str, dict]) -> dict[str, dict]:

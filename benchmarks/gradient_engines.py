@@ -89,8 +89,8 @@ def _differentiate(bijection, noise, gradient, call) -> LatentPair:
         for step in bijection.schedule.steps:
             x, y = call(_coupled(bijection, step), x, y)
         parameters = [w for w in bijection.denoiser.network.parameters() if w.requires_grad]
-        found = torch.autograd.grad((x, y), (*leaves, *parameters), tuple(gradient))
-    return LatentPair(*found[:2])
+        gradients = torch.autograd.grad((x, y), (*leaves, *parameters), tuple(gradient))
+    return LatentPair(*gradients[:2])
 
 
 def _coupled(bijection: Bijection, step) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:

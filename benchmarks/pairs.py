@@ -7,10 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from training.degradations import randomly_degrade
+
+from .photographs import as_tensor, central_crop, read_photograph
 
 SEED = 240306406  # far from the training's seeds
 # Better is: VIF higher, VSI higher, GMSD lower.
@@ -30,16 +31,13 @@ def degraded_pairs(files: list[Path], side: int, clean: float = 0.0) -> list[Pai
     """Centre crops of photographs with a random mixture of degradations each, always the same."""
     pairs = []
     for index, file in enumerate(files):
-        photograph = np.asarray(Image.open(file).convert("RGB"), dtype=np.float32) / 255
-        top, left = (max(0, size - side) // 2 for size in photograph.shape[:2])
-        crop = np.ascontiguousarray(photograph[top : top + side, left : left + side])
+        photograph = read_photograph(file)
+        crop = central_crop(photograph, *(min(side, size) for size in photograph.shape[:2]))
         degraded = randomly_degrade(crop, np.random.default_rng((SEED, index)), clean)
-        pairs.append(Pair(file.stem, _tensor(crop), _tensor(degraded.pixels), degraded.severities))
+        pairs.append(
+            Pair(file.stem, as_tensor(crop), as_tensor(degraded.pixels), degraded.severities)
+        )
     return pairs
-
-
-def _tensor(pixels: np.ndarray) -> Tensor:
-    return torch.from_numpy(pixels.transpose(2, 0, 1).copy())[None]
 
 
 def measures(image: Tensor, reference: Tensor) -> dict[str, float]:

@@ -16,17 +16,19 @@ other photographs are the test.
 import argparse
 import json
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from latent_map.edict.backbones import load_backbone
-from latent_map.edict.protocols import Binding
+from latent_map.edict.protocols import Backbone, Binding
 from latent_map.fidelity.loading import load_fidelity
 from latent_map.fidelity.pixel import psnr
 from latent_map.iqa_priors.loading import load_prior
 from latent_map.iqa_priors.niqe import load_niqe
+from latent_map.iqa_priors.prior import Prior
 from latent_map.map_estimation.objective import Objective
 from latent_map.map_estimation.result import MapStep, Status
 from latent_map.map_estimation.settings import MapSettings
@@ -73,9 +75,9 @@ class Counter:
 class Judge(NamedTuple):
     """What all runs share."""
 
-    backbone: object
-    prior: object
-    niqe: object
+    backbone: Backbone
+    prior: Prior
+    niqe: Callable[[Tensor], Tensor]
 
     def __call__(self, picture: Tensor, clean: Tensor) -> dict[str, float]:
         """All measures of a picture."""

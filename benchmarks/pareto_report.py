@@ -80,8 +80,8 @@ def markdown(report: dict, parts: list[Runs]) -> str:
             share = f"{len(runs[INPUT])} of the {count} pictures"
             lines += ["", f"`{list(runs)[-1]}` was run on {share} ({names}):"]
         lines += ["", *table(runs)]
-        if found := verdicts(runs):
-            lines += ["", *found]
+        if against := verdicts(runs):
+            lines += ["", *against]
     return "\n".join(lines) + "\n"
 
 
@@ -92,7 +92,7 @@ def table(runs: Runs) -> list[str]:
     start = starts(runs)
     for variant, pictures in runs.items():
         for index in range(len(next(iter(pictures.values())))):
-            points = {name: at(found, index) for name, found in pictures.items()}
+            points = {name: at(run, index) for name, run in pictures.items()}
             if points_iteration(points) == 0 and variant != INPUT:
                 continue
             cells = [variant, f"{points_iteration(points)}", f"{calls(points):.0f}"]
@@ -104,9 +104,9 @@ def table(runs: Runs) -> list[str]:
                     f"{median(points, 'quality'):.3f}",
                 ]
             for measure, sign in SIGNS.items() if variant != INPUT else ():
-                found = changes(points, start, measure)
-                wins = sum(sign * change > 0 for change in found)
-                cells.append(f"{statistics.median(found):+.4f} ({wins})")
+                changed = changes(points, start, measure)
+                wins = sum(sign * change > 0 for change in changed)
+                cells.append(f"{statistics.median(changed):+.4f} ({wins})")
             lines.append("| " + " | ".join(cells) + " |")
     return lines
 
@@ -157,7 +157,7 @@ def verdicts(runs: Runs) -> list[str]:
         if not reference.startswith((INPUT, "paper", "algorithm 1")):
             continue
         for index in range(len(next(iter(pictures.values())))):
-            points = {name: at(found, index) for name, found in pictures.items()}
+            points = {name: at(run, index) for name, run in pictures.items()}
             ratio = calls(points) / calls(fast)
             gains = {m: SIGNS[m] * (median(fast, m) - median(points, m)) for m in GOALS}
             paired = {m: SIGNS[m] * statistics.median(changes(fast, points, m)) for m in GOALS}
@@ -208,12 +208,12 @@ def plot(runs: Runs) -> Image.Image:
 
 
 def _medians(pictures: dict[str, list[dict]], start: dict[str, dict]) -> list[dict]:
-    found = []
+    rows = []
     for index in range(len(next(iter(pictures.values())))):
         points = {name: at(run, index) for name, run in pictures.items()}
         medians = {m: statistics.median(changes(points, start, m)) for m in SIGNS}
-        found.append(medians | {"calls": calls(points)})
-    return found
+        rows.append(medians | {"calls": calls(points)})
+    return rows
 
 
 def _panel(draw: ImageDraw.ImageDraw, corner, measure: str, curves: dict) -> None:

@@ -7,7 +7,6 @@ model or fidelity term: the method itself is tamer.
 """
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Callable
@@ -17,11 +16,13 @@ import numpy as np
 import torch
 from latent_map.fidelity.pixel import psnr
 from latent_map.iqa_priors import pocket
-from PIL import Image
-from scipy.stats import spearmanr
+from latent_map.iqa_priors.correlation import srcc
 from torch import Tensor
 
 from training.degradations import KINDS, degrade
+
+from .pairs import save_json
+from .photographs import as_tensor, central_crop, read_photograph
 
 SEVERITIES = tuple(np.linspace(0, 1, 6))
 GATES = {"blur": 0.9, "noise": 0.9, "downscale": 0.9, "jpeg": 0.75}
@@ -44,19 +45,7 @@ def read_crops(folder: Path, size: int, count: int) -> list[np.ndarray]:
     files = [file for file in sorted(folder.iterdir()) if file.suffix in (".png", ".webp", ".jpg")]
     if not files:
         raise FileNotFoundError(f"no pictures (png, webp, jpg) in {folder}")
-    crops = []
-    for file in files[:count]:
-        picture = Image.open(file).convert("RGB")
-        left, top = (picture.width - size) // 2, (picture.height - size) // 2
-        if min(left, top) < 0:
-            raise ValueError(f"{file} is smaller than {size} pixels: choose a smaller --size")
-        picture = picture.crop((left, top, left + size, top + size))
-        crops.append(np.asarray(picture, dtype=np.float32) / 255)
-    return crops
-
-
-def as_tensor(pixels: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))[None]
+    return [central_crop(read_photograph(file), size, size) for file in files[:count]]
 
 
 def rank_accuracy(quality: Quality, crops: list[np.ndarray], kind: str) -> float:
@@ -66,19 +55,19 @@ def rank_accuracy(quality: Quality, crops: list[np.ndarray], kind: str) -> float
         rng = np.random.default_rng((7, index))
         versions = [as_tensor(degrade(crop, {kind: severity}, rng)) for severity in SEVERITIES]
         scores = [float(quality(version)) for version in versions]
-        correlations.append(float(spearmanr(scores, [-s for s in SEVERITIES]).statistic))
+        correlations.append(srcc(scores, [-s for s in SEVERITIES]))
     return float(np.mean(correlations))
 
 
 def climb(quality: Quality, start: Tensor) -> tuple[Tensor, Tensor]:
     """Ascend in pixels by steps of one length: the picture reached, and the first gradient."""
-    x, first = start, None
+    x, gradients = start, []
     for _ in range(CLIMB_STEPS):
         x = x.detach().requires_grad_()
         (gradient,) = torch.autograd.grad(quality(x).sum(), x)
-        first = gradient if first is None else first
+        gradients.append(gradient)
         x = (x + STRIDE * gradient / gradient.square().mean().sqrt().clamp_min(1e-20)).clamp(0, 1)
-    return x.detach(), first
+    return x.detach(), gradients[0]
 
 
 def climbs(quality: Quality, crops: list[np.ndarray], severities: dict[str, float]) -> dict:
@@ -185,8 +174,7 @@ def main() -> None:
     torch.set_num_threads(1)
     figures = measure(options.photos, options.size, options.count, options.climbs)
     if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(figures, indent=1) + "\n")
+        save_json(options.json, figures)
     sys.stdout.write(markdown(figures) + "\n")
 
 

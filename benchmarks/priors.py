@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import torch
 from latent_map.iqa_priors.arniqa import FEATURES, arniqa, build_encoder
 from latent_map.iqa_priors.catalog import PRIORS
@@ -26,7 +25,8 @@ from latent_map.iqa_priors.pyiqa.networks import NETWORKS, random_network, score
 from torch import Tensor
 
 from .meters import now, peak_mib, reset_peak
-from .pairs import machine
+from .pairs import machine, save_json
+from .photographs import as_tensor, read_photograph
 
 SEED = 0
 STEP = 1e-4  # Euclidean length of the finite difference's step
@@ -118,9 +118,9 @@ def kept_bytes(metric: Callable[[Tensor], Tensor], image: Tensor) -> int:
 def measure(name: str) -> dict:
     """The row of one prior."""
     dtype = torch.float32 if name in SINGLE else torch.float64
-    found, parameters = scorer(name, dtype)
-    metric = found.covering or found.official
-    cropped = found.covering is not None and name not in MIRRORED
+    scored, parameters = scorer(name, dtype)
+    metric = scored.covering or scored.official
+    cropped = scored.covering is not None and name not in MIRRORED
     size = SIZES.get(name, CROPPED if cropped else WHOLE)
     image = picture(*size, dtype=dtype)
     start = time.perf_counter()
@@ -138,7 +138,7 @@ def measure(name: str) -> dict:
         row["kb_per_pixel"] = round(kept_bytes(metric, image) / size[0] / size[1] / 1e3, 2)
         row["kb_per_pixel"] /= 2 if dtype == torch.float64 and name not in DOUBLE else 1
     row |= repeatability(metric, image, score, slope)
-    del metric, found
+    del metric, scored
     return row | edges(name)
 
 
@@ -161,9 +161,9 @@ def repeatability(metric, image: Tensor, score: Tensor, slope: Tensor) -> dict:
 @torch.no_grad()
 def edges(name: str) -> dict:
     """What happens at 16 pixels."""
-    found, _ = scorer(name, torch.float32)
+    scored, _ = scorer(name, torch.float32)
     try:
-        score = (found.covering or found.official)(picture(*SMALL, dtype=torch.float32))
+        score = (scored.covering or scored.official)(picture(*SMALL, dtype=torch.float32))
         answer = "scored" if score.isfinite().all() else "NaN"
     except ValueError:
         answer = "refused"
@@ -207,8 +207,6 @@ def _graph(name: str, row: dict) -> str:
 
 def golden(folder: Path, names: tuple[str, ...] = ("niqe", "entropy", "piqe")) -> list[str]:
     """Scores beside those that pyiqa publishes; Markdown."""
-    from PIL import Image
-
     with (folder / "calibration_summary.csv").open() as file:
         published = {line["Method"]: line for line in csv.DictReader(file)}
     files = sorted((folder / "dist_dir").iterdir())
@@ -217,8 +215,7 @@ def golden(folder: Path, names: tuple[str, ...] = ("niqe", "entropy", "piqe")) -
         metric = load_prior(name)
         ours = []
         for file in files:
-            pixels = np.asarray(Image.open(file).convert("RGB"), dtype=np.float32) / 255
-            image = torch.from_numpy(pixels).movedim(-1, 0)[None]
+            image = as_tensor(read_photograph(file))
             ours.append(f"{float(metric.scores(image)[name]):.4f}")
         theirs = published[f"{name}(ours)"]
         rows = {"pyiqa's table": [theirs[f.name] for f in files], "here": ours}
@@ -231,8 +228,8 @@ def golden(folder: Path, names: tuple[str, ...] = ("niqe", "entropy", "piqe")) -
 
 def memory(name: str, side: int) -> dict:
     """Peak resident memory and processor time of a score, and of a score with its gradient."""
-    found, _ = scorer(name, torch.float32)
-    metric, image = found.covering or found.official, picture(side, side, dtype=torch.float32)
+    scored, _ = scorer(name, torch.float32)
+    metric, image = scored.covering or scored.official, picture(side, side, dtype=torch.float32)
     metric(picture(*CROPPED, dtype=torch.float32))  # what the first call alone takes
     row: dict = {}
     for what in ("score", "gradient"):
@@ -271,7 +268,7 @@ def replace_between(page: Path, marks: tuple[str, str], lines: list[str]) -> Non
 
 def main() -> None:
     """Measure, print, and write the tables where asked."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     known = ["pocket", "niqe", "arniqa", *NETWORKS]
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"default all: {', '.join(known)}")
     parser.add_argument("--write", type=Path, help="page whose table is replaced")
@@ -305,7 +302,7 @@ def keep(part: str, key: str, row: dict) -> None:
     kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     kept = {"machine": machine(), "rows": {}, "memory": {}} | kept
     kept[part][key] = row
-    RESULTS.write_text(json.dumps(kept | {"machine": machine()}, indent=1) + "\n")
+    save_json(RESULTS, kept | {"machine": machine()})
 
 
 if __name__ == "__main__":

@@ -110,21 +110,21 @@ def _enclosing(event: Any) -> str | None:
 
 
 def _operators(profiler: Any) -> list[dict[str, Any]]:
-    found = sorted(profiler.key_averages(), key=lambda row: -row.self_cpu_time_total)
-    whole = sum(row.self_cpu_time_total for row in found)
+    operators = sorted(profiler.key_averages(), key=lambda row: -row.self_cpu_time_total)
+    whole = sum(row.self_cpu_time_total for row in operators)
     return [
         {"name": row.key, "calls": row.count, "share": row.self_cpu_time_total / whole}
-        for row in found[:TOP]
+        for row in operators[:TOP]
     ]
 
 
-def markdown(found: dict[str, Any]) -> list[str]:
+def markdown(profile: dict[str, Any]) -> list[str]:
     """Both tables."""
     lines = ["| part | share of the time |", "|---|---|"]
-    lines += [f"| {name} | {100 * share:.1f} % |" for name, share in found["shares"].items()]
+    lines += [f"| {name} | {100 * share:.1f} % |" for name, share in profile["shares"].items()]
     lines += ["", "| operator | calls | share, itself |", "|---|---|---|"]
     lines += [
         f"| `{row['name']}` | {row['calls']} | {100 * row['share']:.1f} % |"
-        for row in found["operators"]
+        for row in profile["operators"]
     ]
     return lines

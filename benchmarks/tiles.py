@@ -16,7 +16,6 @@ at borders and inside are compared over several, with the spread from photograph
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -41,13 +40,14 @@ from latent_map.map_estimation.spaces import DiffusionSpace
 from PIL import Image
 from torch import Tensor
 
+from .meters import KIB, peak_mib
 from .pairs import machine, save_json
+from .photographs import central_square
 
 TILE = 256
 UNTILED_LIMIT = 2048  # pixels a side: beyond, untiled needs more memory than the machine has
 SEAM_SIDE, SEAM_TILE, SEAM_ITERATIONS = 160, 80, 2
 NEAR = 8  # pixels from a tile's edge: "at a border"
-KIB = 1024
 
 
 class SmallBackbone:
@@ -70,14 +70,13 @@ class SmallBackbone:
             add_attention=False,
             norm_num_groups=8,
         )
-        self.vae = AutoencoderKL(
-            block_out_channels=(4, 4, 8, 8),
-            down_block_types=("DownEncoderBlock2D",) * 4,
-            up_block_types=("UpDecoderBlock2D",) * 4,
-            layers_per_block=1,
-            norm_num_groups=2,
-            latent_channels=4,
-        )
+        # Of any length, whatever diffusers' signature says.
+        blocks: dict[str, Any] = {
+            "block_out_channels": (4, 4, 8, 8),
+            "down_block_types": ("DownEncoderBlock2D",) * 4,
+            "up_block_types": ("UpDecoderBlock2D",) * 4,
+        }
+        self.vae = AutoencoderKL(**blocks, layers_per_block=1, norm_num_groups=2, latent_channels=4)
         for network in (self.unet, self.vae):
             network.eval().requires_grad_(False)
 
@@ -104,11 +103,6 @@ class SmallDenoiser:
         return self
 
 
-def peak_mib() -> float:
-    """The process's peak resident memory so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / KIB
-
-
 def measure_one(side: int, tile: int | None) -> dict[str, Any]:
     """Memory and CPU seconds of one gradient, in this process."""
     torch.set_num_threads(1)
@@ -118,7 +112,7 @@ def measure_one(side: int, tile: int | None) -> dict[str, Any]:
     image = torch.nn.functional.interpolate(coarse, size=(side, side), mode="bilinear")
     backbone, options = SmallBackbone(), InversionOptions(1, 0.93, tile=tile)
     DiffusionSpace(backbone, image[..., :64, :64], replace(options, tile=None), check=False).start()
-    base, clock = peak_mib(), time.process_time()
+    base, clock = peak_mib("cpu"), time.process_time()
     space = DiffusionSpace(backbone, image, options, "recompute", check=False)
     latents = space.synthesise(space.start(), with_gradient=True).requires_grad_(True)
     energy = space.decode(latents).square().mean()
@@ -128,7 +122,7 @@ def measure_one(side: int, tile: int | None) -> dict[str, Any]:
     return {
         "side": side,
         "tile": tile,
-        "peak_mib": round(peak_mib() - base, 1),
+        "peak_mib": round(peak_mib("cpu") - base, 1),
         "picture_mib": round(picture, 1),
         "cpu_seconds": round(time.process_time() - clock, 1),
     }
@@ -137,8 +131,8 @@ def measure_one(side: int, tile: int | None) -> dict[str, Any]:
 def memory(sides: list[int], out: Path) -> None:
     """Measure each side in its own process; write after each, so that nothing is lost."""
     path = out / "tiles.json"
-    found = json.loads(path.read_text()) if path.exists() else {}
-    rows = {(row["side"], row["tile"]): row for row in found.get("memory", [])}
+    report = json.loads(path.read_text()) if path.exists() else {}
+    rows = {(row["side"], row["tile"]): row for row in report.get("memory", [])}
     for side in sides:
         for tile in (TILE, None):
             if tile is None and side > UNTILED_LIMIT:
@@ -148,8 +142,8 @@ def memory(sides: list[int], out: Path) -> None:
             done = subprocess.run(command, capture_output=True, text=True, check=True)
             rows[side, tile] = json.loads(done.stdout.splitlines()[-1])
             ordered = [rows[key] for key in sorted(rows, key=str)]
-            found |= {"machine": machine(), "memory": sorted(ordered, key=lambda row: row["side"])}
-            save(found, out)
+            report["memory"] = sorted(ordered, key=lambda row: row["side"])
+            save(report | {"machine": machine()}, out)
 
 
 def seams(photos: list[Path], out: Path) -> None:
@@ -160,25 +154,18 @@ def seams(photos: list[Path], out: Path) -> None:
     fast = replace(fast, iterations=SEAM_ITERATIONS, check_round_trip=False, check_gradient=False)
     path = out / "tiles.json"
     for photo in photos:
-        image, results = centre(photo), []
+        image, results = central_square(photo, SEAM_SIDE), []
         for tile in (None, SEAM_TILE):
             chosen = replace(fast, inversion=replace(fast.inversion, tile=tile))
             (result,) = enhance(image, backbone, prior, load_fidelity("low_resolution"), chosen)
             results.append(result.picture)
-        rows.append({"photo": photo.name, **seam_figures(image, *results, SEAM_TILE)})
+        untiled, tiled = results
+        rows.append({"photo": photo.name, **seam_figures(image, untiled, tiled, SEAM_TILE)})
         print(rows[-1], flush=True)
         if photo == photos[0]:
-            save_sheet(image, *results, out / "tiles_seams.png")
-        found = json.loads(path.read_text()) if path.exists() else {}
-        save(found | {"machine": machine(), "seams": rows}, out)
-
-
-def centre(photo: Path) -> Tensor:
-    """The middle of a photograph, (1, 3, SEAM_SIDE, SEAM_SIDE)."""
-    pixels = np.asarray(Image.open(photo).convert("RGB"), dtype=np.float32) / 255
-    top, left = ((size - SEAM_SIDE) // 2 for size in pixels.shape[:2])
-    crop = pixels[top : top + SEAM_SIDE, left : left + SEAM_SIDE]
-    return torch.from_numpy(crop.transpose(2, 0, 1).copy())[None]
+            save_sheet(image, untiled, tiled, out / "tiles_seams.png")
+        report = json.loads(path.read_text()) if path.exists() else {}
+        save(report | {"machine": machine(), "seams": rows}, out)
 
 
 def seam_figures(image: Tensor, untiled: Tensor, tiled: Tensor, tile: int) -> dict[str, float]:
@@ -196,19 +183,19 @@ def seam_figures(image: Tensor, untiled: Tensor, tiled: Tensor, tile: int) -> di
     jump = torch.zeros_like(size)
     jump[:, 1:] += difference.diff(dim=-1).abs().mean((0, 1))
     jump[1:] += difference.diff(dim=-2).abs().mean((0, 1))
-    found = {}
+    figures = {}
     for name, whole in (("difference", size), ("jump", jump), ("change", change)):
         values = whole[NEAR:-NEAR, NEAR:-NEAR]
-        found |= {f"{name}_borders": float(values[where].mean())}
-        found |= {f"{name}_inside": float(values[~where].mean())}
-    return found
+        figures |= {f"{name}_borders": float(values[where].mean())}
+        figures |= {f"{name}_inside": float(values[~where].mean())}
+    return figures
 
 
 def near_an_edge(size: int, tile: int) -> Tensor:
     """Which places of a side are near a tile's edge that is not the picture's."""
     cut = tiling(tile, 16)
-    found = spans(size, tile, cut.overlap, cut.align)
-    edges = [edge for span in found for edge in (span.start, span.start + span.length)]
+    tiles = spans(size, tile, cut.overlap, cut.align)
+    edges = [edge for span in tiles for edge in (span.start, span.start + span.length)]
     places = torch.arange(size) + 0.5
     distances = [(places - edge).abs() for edge in edges if 0 < edge < size]
     return torch.stack(distances).amin(0) < NEAR
@@ -239,11 +226,11 @@ def save_sheet(image: Tensor, untiled: Tensor, tiled: Tensor, path: Path) -> Non
     Image.fromarray(pixels).save(path, optimize=True)
 
 
-def save(found: dict[str, Any], out: Path) -> None:
+def save(report: dict[str, Any], out: Path) -> None:
     """JSON and Markdown."""
-    save_json(out / "tiles.json", found)
-    lines = ["# Tiles", "", f"Machine: {found['machine']}", ""]
-    if "memory" in found:
+    save_json(out / "tiles.json", report)
+    lines = ["# Tiles", "", f"Machine: {report['machine']}", ""]
+    if "memory" in report:
         lines += [
             f"One gradient of the whole chain, small networks; tiles of {TILE} pixels.",
             "",
@@ -253,18 +240,18 @@ def save(found: dict[str, Any], out: Path) -> None:
         lines += [
             f"| {row['side']} | {row['tile'] or 'none'} | {row['peak_mib']} | "
             f"{row['picture_mib']} | {row['cpu_seconds']} |"
-            for row in found["memory"]
+            for row in report["memory"]
         ]
-    if "seams" in found:
+    if "seams" in report:
         lines += [
             "",
-            f"Seams: {len(found['seams'])} photographs of {SEAM_SIDE} pixels in tiles of "
+            f"Seams: {len(report['seams'])} photographs of {SEAM_SIDE} pixels in tiles of "
             f"{SEAM_TILE}, fast preset with {SEAM_ITERATIONS} iterations; a border is what is "
             f"nearer than {NEAR} pixels to a tile's edge, and the picture's own frame is left out. "
             "`change` is what enhancing changed, "
             "untiled: where that is larger, so is the difference, seams or not.",
             "",
-            *seam_summary(found["seams"]),
+            *seam_summary(report["seams"]),
         ]
     (out / "tiles.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 

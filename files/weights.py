@@ -142,13 +142,14 @@ def _find_in_pickle(path: Path, what: str) -> dict[str, Stored]:
         raise ValueError(f"{path} is damaged or no {what} ({text}): fetch it again") from error
     for wrapper in ("state_dict", "params", "model_state_dict"):  # as trainers save them
         content = content.get(wrapper, content) if isinstance(content, dict) else {}
-    found = {name: value for name, value in content.items() if isinstance(value, Tensor)}
+    tensors = {name: value for name, value in content.items() if isinstance(value, Tensor)}
 
     def reader(value: Tensor) -> Callable[[], Tensor]:
         return lambda: value
 
     return {
-        name: Stored(path, name, tuple(value.shape), reader(value)) for name, value in found.items()
+        name: Stored(path, name, tuple(value.shape), reader(value))
+        for name, value in tensors.items()
     }
 
 

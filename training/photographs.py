@@ -33,7 +33,7 @@ def random_crops(
         top = rng.integers(photograph.shape[0] - size + 1)
         left = rng.integers(photograph.shape[1] - size + 1)
         crop = photograph[top : top + size, left : left + size]
-        crop = np.rot90(crop, rng.integers(4))
+        crop = np.rot90(crop, int(rng.integers(4)))
         if rng.random() < 0.5:
             crop = crop[:, ::-1]
         yield crop.astype(np.float32) / 255

@@ -24,6 +24,7 @@ from latent_map.fidelity.vae_features import VaeEncoder, load_vae_encoder
 from latent_map.fidelity.vae_qa import VaeQaHead, VaeQaOptions, even_crops, save_head
 from latent_map.files.pictures import read_picture
 from latent_map.files.state_file import load_state, save_state
+from latent_map.iqa_priors.correlation import plcc, srcc
 from torch import Tensor
 
 log = logging.getLogger(__name__)
@@ -119,8 +120,6 @@ def evaluate(
     pairs: list[Pair], encoder: VaeEncoder, head: VaeQaHead, device: str = "cpu"
 ) -> tuple[float, float]:
     """SRCC and PLCC of the head's qualities with the opinions."""
-    from scipy.stats import pearsonr, spearmanr
-
     scores = []
     for pair in pairs:
         reference, distorted = (read_picture(p).pixels.to(device) for p in pair[:2])
@@ -131,7 +130,7 @@ def evaluate(
             ]
         scores.append(float(torch.stack(values).mean()))
     opinions = [pair.quality for pair in pairs]
-    return float(spearmanr(scores, opinions)[0]), float(pearsonr(scores, opinions)[0])
+    return srcc(scores, opinions), plcc(scores, opinions)
 
 
 def _epoch(
