@@ -18,7 +18,7 @@ from ..map_estimation.report import before_after_sheet, describe_run, summarise
 from ..map_estimation.restraints import Restraints
 from ..map_estimation.result import Cancel, MapResult, MapStep, NonFiniteError
 from ..map_estimation.settings import MapSettings
-from .enhance import Options
+from .enhance_options import Options
 from .failures import EXPECTED, FAILED, INTERRUPTED, exit_code, explain, tell
 from .interruption import interruptible
 from .plan import Job

@@ -11,7 +11,7 @@ from ..iqa_priors.prior import Prior, check_prior
 from ..map_estimation.enhance import STATE_KIND
 from ..map_estimation.report import sheet_size
 from .distinct import check_distinct
-from .enhance import Options
+from .enhance_options import Options
 from .failures import EXPECTED, tell
 
 # A saved run is a dozen float64 pairs as large as the picture.

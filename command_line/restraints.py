@@ -6,7 +6,7 @@ from torch import Tensor
 
 from ..files.pictures import read_picture
 from ..map_estimation.restraints import Restraints
-from .enhance import Options
+from .enhance_options import Options
 
 
 def read_restraints(options: Options, image: Tensor) -> Restraints:

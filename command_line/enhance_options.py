@@ -1,0 +1,74 @@
+"""What `latent-map enhance` is told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from .arguments import argument, option
+from .backbone import BackboneChoice
+from .bijection import BijectionChoice
+from .device import device_option
+from .prior import PriorChoice
+
+if TYPE_CHECKING:
+    from ..map_estimation.settings import MapSettings
+
+
+def tile_side(text: str) -> int | str:
+    """What --tile takes: a number of pixels, or a word."""
+    return text if text in ("auto", "none") else int(text)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Which pictures, how they are enhanced, and what is written."""
+
+    input: Path = argument("picture file or folder")
+    output: Path = option("file, or folder", "-o", "--output")
+    preset: str = option("fast, paper, or a baseline", default="fast")
+    prior: PriorChoice
+    fidelity: str = option("a measure of docs/fidelity.md", default="low_resolution")
+    iterations: int | None = option("gradient steps", default=None)
+    steps: int | None = option("diffusion steps T", default=None)
+    lam: float | None = option("weight of the prior, lambda", default=None)
+    strength: float | None = option("share of the noise to invert, in (0, 1]", default=None)
+    bijection: BijectionChoice
+    memory: Literal["auto", "store", "recompute"] | None = option(
+        "what a gradient keeps: see docs/architecture.md", default=None
+    )
+    report: Path | None = option("JSON file", default=None)
+    sheet: Path | None = option("before/after picture (one input)", default=None)
+    state: Path | None = option("keep and resume an interrupted run (one input)", default=None)
+    tile: int | str | None = option(
+        "side of tiles in pixels; auto (default) or none", default=None, type=tile_side
+    )
+    no_check_gradient: bool = option(
+        "do not compare the first gradient with a finite difference", default=False
+    )
+    mask: Path | None = option("picture file: white is enhanced, black kept", default=None)
+    guard: Path | None = option("picture file: white is held more tightly", default=None)
+    anchor_colours: bool = option("only detail may change", default=False)
+    backbone: BackboneChoice
+    device: str = device_option()
+
+    def settings(self) -> MapSettings:
+        """The preset with what was given instead.
+
+        Raises: ValueError for what cannot be.
+        """
+        from ..map_estimation.settings import preset
+
+        settings = preset(self.preset)
+        chosen = {name: getattr(self, name) for name in ("iterations", "lam", "memory")}
+        inversion = {name: getattr(self, name) for name in ("strength", "steps", "tile")}
+        chosen, inversion = (
+            {name: value for name, value in given.items() if value is not None}
+            for given in (chosen, inversion | self.bijection.given())
+        )
+        if self.tile == "none":
+            inversion["tile"] = None
+        if self.no_check_gradient:
+            chosen["check_gradient"] = False
+        return replace(settings, inversion=replace(settings.inversion, **inversion), **chosen)
