@@ -1,6 +1,7 @@
 import ast
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,8 @@ ALLOWED = {
 OUTSIDE = {"tests", "training", "benchmarks"}  # folders of Python files that are not the pack
 COMFYUI = {"comfy", "comfy_api", "comfy_extras", "server", "folder_paths", "execution", "nodes"}
 HEAVY = ("diffusers", "pyiqa", "scipy", "PIL", "torchvision", "piq", "timm", "transformers")
+LONGEST = 400  # lines of a file; 300 is what we aim for
+TOO_LONG = {"test_solver.py", "test_two_step.py"}  # to be split
 OWN_IMPORT_SECONDS = 0.5  # a ComfyUI start must not feel us; 2 ms measured
 
 FILES = sorted(
@@ -40,6 +43,7 @@ def by_file(files):
 
 
 every_file = by_file(FILES)
+every_file_and_test = by_file([*FILES, *sorted(PACK.glob("tests/**/*.py"))])
 every_library_file = by_file([file for file in FILES if file.relative_to(PACK).parts[0] != "nodes"])
 
 
@@ -67,6 +71,22 @@ def relative_target(file, dots, name):
     return base.joinpath(*name.split("."))
 
 
+def module_file(path):
+    """The file of the module or package at a path without suffix; None if it is neither."""
+    places = (path.with_name(f"{path.name}.py"), path / "__init__.py")
+    return next((place for place in places if place.is_file()), None)
+
+
+def imported_files(file):
+    """The pack's files that a file imports, be it at its beginning or inside a function."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            source = relative_target(file, node.level, node.module or "")
+            for alias in node.names:
+                # A name is a module of the package it is taken from, or something in that module.
+                yield module_file(source / alias.name) or module_file(source)
+
+
 def in_subprocess(code):
     run = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
@@ -88,6 +108,24 @@ def test_dependencies_point_one_way(file):
             target = relative_target(file, dots, name)
             other = target.relative_to(PACK).parts[0]
             assert other == part or other in ALLOWED[part], f"{part} must not import {other}"
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    imported = {file: set(imported_files(file)) for file in FILES}
+    try:
+        TopologicalSorter(imported).prepare()
+    except CycleError as error:
+        circle = " is imported by ".join(str(file.relative_to(PACK)) for file in error.args[1])
+        pytest.fail(f"{circle}: move what both need into a third module")
+
+
+@every_file_and_test
+def test_no_file_is_longer_than_a_head_holds(file):
+    lines = len(file.read_text(encoding="utf-8").splitlines())
+    if file.name in TOO_LONG:
+        assert lines > LONGEST, f"{lines} lines: take it off the list of those to be split"
+    else:
+        assert lines <= LONGEST, f"{lines} lines: split the file by subject"
 
 
 @every_file
