@@ -10,19 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from latent_map.__main__ import main
-from latent_map.edict import backbones
-from latent_map.edict.backbones import load_backbone
-from latent_map.files.state_file import save_state
 from PIL import Image
 
 from .sample_files import photograph
 
-# Commands import what they need when they run: were that first within a test that replaces
-# functions, these modules would keep the replacements.
-for module in ("command_line.enhance_jobs", "edict.latents_file"):
-    import_module(f"latent_map.{module}")
-loaded_once = functools.cache(load_backbone)
+# Fixtures import what they need: tests of nodes run where the library is not installed.
 
 
 def pytest_configure():
@@ -36,6 +28,8 @@ def pytest_configure():
 @pytest.fixture(scope="module")
 def samples(tmp_path_factory):
     """Usable and unusable files."""
+    from latent_map.files.state_file import save_state
+
     folder = tmp_path_factory.mktemp("samples")
     array = photograph()
     Image.fromarray(array).save(folder / "good.png")
@@ -64,9 +58,23 @@ def folder(samples, tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.fixture(scope="session")
+def loaded_once():
+    """`load_backbone`, which loads each backbone once for all commands."""
+    from latent_map.edict.backbones import load_backbone
+
+    # Commands import what they need when they run: were that first within a test that replaces
+    # functions, these modules would keep the replacements.
+    for module in ("command_line.enhance_jobs", "edict.latents_file"):
+        import_module(f"latent_map.{module}")
+    return functools.cache(load_backbone)
+
+
 @pytest.fixture
-def run(capsys, monkeypatch):
+def run(capsys, monkeypatch, loaded_once):
     """Run a command, with one backbone for all: exit code, stdout, stderr."""
+    from latent_map.__main__ import main
+    from latent_map.edict import backbones
 
     monkeypatch.setattr(backbones, "load_backbone", loaded_once)
 
@@ -84,7 +92,7 @@ def run(capsys, monkeypatch):
 @pytest.fixture(scope="session")
 def models(tmp_path_factory) -> Path:
     """Every family in every layout: NAME/, NAME.safetensors, and its ControlNet three times."""
-    from . import tiny_diffusers as tiny  # diffusers is not everywhere
+    from . import tiny_diffusers as tiny
 
     folder = tmp_path_factory.mktemp("models")
     for name, family in tiny.FAMILIES.items():
