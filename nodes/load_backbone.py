@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import comfy.model_management as mm
 import folder_paths
@@ -10,6 +10,7 @@ import torch
 from comfy_api.latest import io
 
 from ..edict.backbones import load_backbone
+from ..edict.backbones.stable_diffusion.options import Precision
 from .session import outside_inference_mode
 from .shared_inputs import advanced, control_strength, guidance
 from .sockets import CATEGORY, Backbone
@@ -85,7 +86,7 @@ def _options() -> list[Any]:
         guidance(optional=True),
         io.Combo.Input(
             "dtype",
-            options=["auto", "float32", "bfloat16", "float16"],
+            options=list(get_args(Precision)),
             default="auto",
             optional=True,
             tooltip="Precision of the network. auto: bfloat16 on GPUs that have it, float32 on "
@@ -149,11 +150,11 @@ def _controlnets() -> dict[str, str]:
 
 def _seesr_models() -> dict[str, str]:
     folder_paths.add_model_folder_path(SEESR, os.path.join(folder_paths.models_dir, SEESR))
-    found = {}
+    models = {}
     for inner, path in _folders(SEESR, os.path.join("controlnet", "config.json"), "").items():
-        found[f"{SEESR}: {inner}"] = path
-        found[f"{SEESR} without DAPE: {inner}"] = path
-    return found
+        models[f"{SEESR}: {inner}"] = path
+        models[f"{SEESR} without DAPE: {inner}"] = path
+    return models
 
 
 def _files(kind: str, prefix: str) -> dict[str, str]:
@@ -163,13 +164,13 @@ def _files(kind: str, prefix: str) -> dict[str, str]:
 
 def _folders(kind: str, mark: str, prefix: str) -> dict[str, str]:
     """Folders that hold the file `mark`, named by their place among the models."""
-    found: dict[str, str] = {}
+    folders: dict[str, str] = {}
     for top in folder_paths.get_folder_paths(kind):
         for folder, inner, _ in os.walk(top, followlinks=True):
             if os.path.exists(os.path.join(folder, mark)):
-                found.setdefault(prefix + os.path.relpath(folder, top), folder)
+                folders.setdefault(prefix + os.path.relpath(folder, top), folder)
                 inner.clear()
-    return found
+    return folders
 
 
 def _make_room(path: Path) -> None:

@@ -242,15 +242,15 @@ def ldm_places(network: nn.Module) -> dict[str, str]:
 
 def to_ldm(network: nn.Module, prefix: str) -> dict[str, Tensor]:
     places = ldm_places(network)
-    found = {}
+    renamed = {}
     for name, tensor in network.state_dict().items():
         place = max((p for p in places if name.startswith(p)), key=len)
         rest = name[len(place) :]
         if "resnets" in place:
             inner, _, kind = rest.rpartition(".")
             rest = f"{RESNET[inner]}.{kind}"
-        found[prefix + places[place] + rest] = tensor
-    return found
+        renamed[prefix + places[place] + rest] = tensor
+    return renamed
 
 
 VAE_ATTENTION = {
@@ -263,7 +263,7 @@ VAE_ATTENTION = {
 
 
 def vae_to_ldm(vae: AutoencoderKL) -> dict[str, Tensor]:
-    levels, found = len(vae.config.block_out_channels), {}
+    levels, renamed = len(vae.config.block_out_channels), {}
     for name, tensor in vae.state_dict().items():
         new = name.replace("conv_norm_out", "norm_out").replace("conv_shortcut", "nin_shortcut")
         for i in range(levels):
@@ -277,8 +277,8 @@ def vae_to_ldm(vae: AutoencoderKL) -> dict[str, Tensor]:
         for mine, theirs in VAE_ATTENTION.items():
             new = new.replace(f"mid_block.attentions.0.{mine}.", f"mid.attn_1.{theirs}.")
         convolution = "mid.attn_1" in new and tensor.ndim == 2
-        found["first_stage_model." + new] = tensor[:, :, None, None] if convolution else tensor
-    return found
+        renamed["first_stage_model." + new] = tensor[:, :, None, None] if convolution else tensor
+    return renamed
 
 
 OPEN_CLIP = {
@@ -298,7 +298,7 @@ def clip_names(encoder: nn.Module) -> dict[str, Tensor]:
 def text_to_open_clip(encoder: nn.Module, prefix: str, extra_layer: bool) -> dict[str, Tensor]:
     """OpenCLIP's names; `extra_layer` adds SD 2's unused last one."""
     own = clip_names(encoder)
-    found = {
+    renamed = {
         "token_embedding.weight": own["embeddings.token_embedding.weight"],
         "positional_embedding": own["embeddings.position_embedding.weight"],
         "ln_final.weight": own["final_layer_norm.weight"],
@@ -306,23 +306,23 @@ def text_to_open_clip(encoder: nn.Module, prefix: str, extra_layer: bool) -> dic
         "logit_scale": torch.ones(()),
     }
     projection = own.get("text_projection.weight", torch.eye(64))
-    found["text_projection"] = projection.t().contiguous()
+    renamed["text_projection"] = projection.t().contiguous()
     count = encoder.config.num_hidden_layers
     for layer in range(count + extra_layer):
         source = f"encoder.layers.{min(layer, count - 1)}."
         target = f"transformer.resblocks.{layer}."
         for kind in ("weight", "bias"):
             joint = [own[f"{source}self_attn.{c}_proj.{kind}"] for c in "qkv"]
-            found[f"{target}attn.in_proj_{kind}"] = torch.cat(joint)
+            renamed[f"{target}attn.in_proj_{kind}"] = torch.cat(joint)
             for mine, theirs in OPEN_CLIP.items():
-                found[f"{target}{theirs}.{kind}"] = own[f"{source}{mine}.{kind}"].clone()
-    return {prefix + name: tensor for name, tensor in found.items()}
+                renamed[f"{target}{theirs}.{kind}"] = own[f"{source}{mine}.{kind}"].clone()
+    return {prefix + name: tensor for name, tensor in renamed.items()}
 
 
 def text_to_clip(encoder: nn.Module, prefix: str) -> dict[str, Tensor]:
-    found = {f"{prefix}text_model.{n}": t for n, t in clip_names(encoder).items()}
-    found[f"{prefix}text_model.embeddings.position_ids"] = torch.arange(77)[None]
-    return found
+    renamed = {f"{prefix}text_model.{n}": t for n, t in clip_names(encoder).items()}
+    renamed[f"{prefix}text_model.embeddings.position_ids"] = torch.arange(77)[None]
+    return renamed
 
 
 def write_single_file(path: Path, family: Family, vocabulary: int) -> Path:

@@ -150,10 +150,10 @@ def _with_compiled_networks(
     """A copy of a backbone with compiled networks, and these."""
     twin = copy(backbone)
     if hasattr(backbone, "networks"):
-        found = backbone.networks
-        control = found.controlnet and CompiledNetwork(found.controlnet, backend)
-        unet = CompiledNetwork(found.unet, backend)
-        twin.networks = replace(found, unet=unet, controlnet=control)
+        plain = backbone.networks
+        control = plain.controlnet and CompiledNetwork(plain.controlnet, backend)
+        unet = CompiledNetwork(plain.unet, backend)
+        twin.networks = replace(plain, unet=unet, controlnet=control)
         return twin, [n for n in (twin.networks.unet, twin.networks.controlnet) if n is not None]
     if hasattr(backbone, "network"):
         twin.network = CompiledNetwork(backbone.network, backend)

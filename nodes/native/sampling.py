@@ -102,5 +102,5 @@ def _prediction(kind: type) -> Prediction | None:
 
 def _has_labels(model_sampling: Any, sigmas: Tensor) -> bool:
     given = model_sampling.sigmas.detach().clone()
-    found = model_sampling.timestep(given).cpu().float()
-    return torch.equal(found, torch.arange(len(sigmas), dtype=torch.float32))
+    labels = model_sampling.timestep(given).cpu().float()
+    return torch.equal(labels, torch.arange(len(sigmas), dtype=torch.float32))

@@ -203,8 +203,8 @@ def _read_pickle(path: Path, what: str) -> object:
         lazily = zipfile.is_zipfile(path)
         return torch.load(path, map_location="cpu", weights_only=True, mmap=lazily)
     except pickle.UnpicklingError as error:
-        found = re.search(r"GLOBAL (\S+)", str(error))
-        reason = f" ({found[1].rstrip('.')})" if found else ""
+        culprit = re.search(r"GLOBAL (\S+)", str(error))
+        reason = f" ({culprit[1].rstrip('.')})" if culprit else ""
         raise ValueError(
             f"{path} is damaged, or holds more than weights{reason}, and reading that could run "
             "its code: fetch it again from its authors"

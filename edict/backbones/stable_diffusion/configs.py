@@ -112,8 +112,8 @@ def text_config(tensors: Mapping[str, Stored], activation: str) -> dict:
 
 def _count(names: Iterable[str], prefix: str) -> int:
     """How many numbered children a prefix has."""
-    found = {n[len(prefix) :].split(".")[0] for n in names if n.startswith(prefix)}
-    return 1 + max((int(number) for number in found if number.isdigit()), default=-1)
+    children = {n[len(prefix) :].split(".")[0] for n in names if n.startswith(prefix)}
+    return 1 + max((int(number) for number in children if number.isdigit()), default=-1)
 
 
 def _stored(tensors: Mapping[str, Stored], name: str) -> Stored:

@@ -98,8 +98,8 @@ def _unet_name(name: str, layers: int) -> str:
         if name.startswith(old + "."):
             return new + name[len(old) :]
     for pattern, place in _PLACES.items():
-        if found := re.match(pattern, name):
-            return place(layers, int(found[1]), *found.groups()[1:])
+        if match := re.match(pattern, name):
+            return place(layers, int(match[1]), *match.groups()[1:])
     return name
 
 
@@ -152,12 +152,12 @@ def vae_from_ldm(tensors: Tensors) -> Tensors:
     levels = 1 + max(
         (int(m[1]) for n in tensors if (m := re.match(r"decoder\.up\.(\d+)\.", n))), default=0
     )
-    found = {}
+    renamed = {}
     for name, tensor in tensors.items():
         new = _vae_name(name, levels)
         linear = ".attentions.0." in new and new.endswith(".weight") and len(tensor.shape) == 4
-        found[new] = tensor.changed(_without_pixels) if linear else tensor
-    return found
+        renamed[new] = tensor.changed(_without_pixels) if linear else tensor
+    return renamed
 
 
 def _without_pixels(weight: Tensor) -> Tensor:
@@ -170,12 +170,12 @@ def _vae_name(name: str, levels: int) -> str:
     name = re.sub(r"\.nin_shortcut\.", ".conv_shortcut.", name)
     name = re.sub(r"\.mid\.block_([12])\.", lambda m: f".mid_block.resnets.{int(m[1]) - 1}.", name)
     name = re.sub(r"\.mid\.attn_1\.", ".mid_block.attentions.0.", name)
-    if found := re.match(r"(.+\.mid_block\.attentions\.0)\.(\w+)\.(weight|bias)$", name):
-        return f"{found[1]}.{_VAE_ATTENTION.get(found[2], found[2])}.{found[3]}"
-    if found := re.match(r"encoder\.down\.(\d+)\.(block|downsample)\.(.+)", name):
-        return f"encoder.down_blocks.{found[1]}.{_vae_inner(found[2], found[3])}"
-    if found := re.match(r"decoder\.up\.(\d+)\.(block|upsample)\.(.+)", name):
-        return f"decoder.up_blocks.{levels - 1 - int(found[1])}.{_vae_inner(found[2], found[3])}"
+    if match := re.match(r"(.+\.mid_block\.attentions\.0)\.(\w+)\.(weight|bias)$", name):
+        return f"{match[1]}.{_VAE_ATTENTION.get(match[2], match[2])}.{match[3]}"
+    if match := re.match(r"encoder\.down\.(\d+)\.(block|downsample)\.(.+)", name):
+        return f"encoder.down_blocks.{match[1]}.{_vae_inner(match[2], match[3])}"
+    if match := re.match(r"decoder\.up\.(\d+)\.(block|upsample)\.(.+)", name):
+        return f"decoder.up_blocks.{levels - 1 - int(match[1])}.{_vae_inner(match[2], match[3])}"
     return name
 
 
@@ -185,24 +185,24 @@ def _vae_inner(kind: str, rest: str) -> str:
 
 def text_from_clip(tensors: Tensors) -> Tensors:
     """A CLIP text encoder's tensors, without the prefix that some versions write."""
-    found = {name.removeprefix("text_model."): tensor for name, tensor in tensors.items()}
+    bare = {name.removeprefix("text_model."): tensor for name, tensor in tensors.items()}
     unused = ("embeddings.position_ids", "logit_scale")
-    return {name: tensor for name, tensor in found.items() if name not in unused}
+    return {name: tensor for name, tensor in bare.items() if name not in unused}
 
 
 def text_from_open_clip(tensors: Tensors) -> Tensors:
     """An OpenCLIP text encoder's tensors by CLIP's names; the projection is `text_projection`."""
-    found: Tensors = {}
+    renamed: Tensors = {}
     for name, tensor in tensors.items():
         if name in _OPEN_CLIP_TOP:
-            found[_OPEN_CLIP_TOP[name]] = tensor
+            renamed[_OPEN_CLIP_TOP[name]] = tensor
         elif name == "text_projection":
-            found["text_projection.weight"] = tensor.changed(Tensor.t)
+            renamed["text_projection.weight"] = tensor.changed(Tensor.t)
         elif layer := re.match(r"transformer\.resblocks\.(\d+)\.(.+)\.?(weight|bias)$", name):
-            found |= _open_clip_layer(f"encoder.layers.{layer[1]}.", layer[2], layer[3], tensor)
+            renamed |= _open_clip_layer(f"encoder.layers.{layer[1]}.", layer[2], layer[3], tensor)
         elif name not in ("logit_scale", "attn_mask") and not name.startswith("visual."):
-            found[name] = tensor
-    return found
+            renamed[name] = tensor
+    return renamed
 
 
 def _open_clip_layer(prefix: str, inner: str, kind: str, tensor: Stored) -> Tensors:
