@@ -26,14 +26,13 @@ from typing import Any
 import torch
 from latent_map.edict.backbones.compiled import CompiledBackbone
 from latent_map.edict.backbones.stable_diffusion.backbone import DiffusersBackbone
-from latent_map.edict.inversion import InversionOptions, invert_picture, round_trip_error
+from latent_map.edict.inversion import invert_picture, round_trip_error
+from latent_map.edict.inversion_options import InversionOptions
 from latent_map.fidelity.loading import load_fidelity
 from latent_map.iqa_priors.loading import load_prior
-from latent_map.map_estimation.enhance import enhance
+from latent_map.map_estimation.enhance import Enhancer, enhance
 from latent_map.map_estimation.gradient_check import GradientCheck, check_gradient
-from latent_map.map_estimation.objective import Objective
 from latent_map.map_estimation.settings import MapSettings, preset
-from latent_map.map_estimation.spaces import DiffusionSpace
 from torch import Tensor
 
 from .full_size import full_size_backbone, parameters
@@ -174,8 +173,10 @@ def gradient(bench: Bench) -> dict[str, Any]:
 
 def _check(bench: Bench, options: InversionOptions) -> GradientCheck | None:
     image = bench.picture(bench.sizes.side)
-    objective = Objective(load_prior("pocket", bench.device), load_fidelity("low_resolution"))
-    space = DiffusionSpace(bench.plain, image, options, "recompute", check=False)
+    settings = MapSettings(options, memory="recompute", check_round_trip=False)
+    prior, fidelity = load_prior("pocket", bench.device), load_fidelity("low_resolution")
+    enhancer = Enhancer(bench.plain, prior, fidelity, settings)
+    objective, space = enhancer.objective(), enhancer.space(image)
 
     def energy(latents: Tensor) -> Tensor:
         pictures = space.decode(latents).clamp(0, 1)

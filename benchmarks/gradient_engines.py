@@ -9,15 +9,17 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
-from latent_map.edict.bijections.edict import Bijection, LatentPair
+from latent_map.edict.bijections.bijection import LatentPair
+from latent_map.edict.bijections.edict import Edict
+from latent_map.edict.choices import Memory
 from latent_map.edict.schedule import scaled_linear_alphas, vp_schedule
-from latent_map.edict.tape import Memory, Tape
+from latent_map.edict.tape import Tape
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 MIXING = 0.93
 GUIDANCE = 3.0
-Engine = Callable[[Bijection, LatentPair, LatentPair], LatentPair]
+Engine = Callable[[Edict, LatentPair, LatentPair], LatentPair]
 
 
 class CountingDenoiser:
@@ -63,17 +65,17 @@ def with_tape(memory: Memory | int) -> Engine:
     return run
 
 
-def half_kept(bijection: Bijection, noise: LatentPair, gradient: LatentPair) -> LatentPair:
+def half_kept(bijection: Edict, noise: LatentPair, gradient: LatentPair) -> LatentPair:
     """Our engine with the memory for half of the calls, which is what "auto" comes to there."""
     return with_tape(bijection.calls // 2)(bijection, noise, gradient)
 
 
-def plain_autograd(bijection: Bijection, noise: LatentPair, gradient: LatentPair) -> LatentPair:
+def plain_autograd(bijection: Edict, noise: LatentPair, gradient: LatentPair) -> LatentPair:
     """Eqs. (8)-(11) with PyTorch's own graph."""
     return _differentiate(bijection, noise, gradient, lambda step, x, y: step(x, y))
 
 
-def checkpointed(bijection: Bijection, noise: LatentPair, gradient: LatentPair) -> LatentPair:
+def checkpointed(bijection: Edict, noise: LatentPair, gradient: LatentPair) -> LatentPair:
     """The same loop with every step of the pair checkpointed, as a reversible wrapper does it."""
 
     def call(step, x, y):
@@ -93,7 +95,7 @@ def _differentiate(bijection, noise, gradient, call) -> LatentPair:
     return LatentPair(*gradients[:2])
 
 
-def _coupled(bijection: Bijection, step) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
+def _coupled(bijection: Edict, step) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
     p, f = bijection.mixing, bijection.denoiser
 
     def run(x, y):
@@ -128,7 +130,7 @@ CONTENDERS = {
 class Setting(NamedTuple):
     """What every engine starts from."""
 
-    bijection: Bijection
+    bijection: Edict
     denoiser: CountingDenoiser
     noise: LatentPair
     gradient: LatentPair
@@ -138,7 +140,7 @@ def setting(name: str, side: int, steps: int, device: str) -> Setting:
     """The network a contender differentiates, and the same noise and gradient for all."""
     contender = CONTENDERS[name]
     denoiser = CountingDenoiser(device, contender.frozen, contender.guided)
-    bijection = Bijection(denoiser, vp_schedule(scaled_linear_alphas(), steps), MIXING)
+    bijection = Edict(denoiser, vp_schedule(scaled_linear_alphas(), steps), MIXING)
     generator = torch.Generator().manual_seed(1)
     noise, gradient = (
         LatentPair(*torch.randn(2, 1, 4, side, side, generator=generator, dtype=torch.float64))

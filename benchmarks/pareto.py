@@ -23,17 +23,17 @@ from typing import NamedTuple
 
 import torch
 from latent_map.edict.backbones import load_backbone
-from latent_map.edict.protocols import Backbone, Binding
+from latent_map.edict.protocols import Backbone
 from latent_map.fidelity.loading import load_fidelity
 from latent_map.fidelity.pixel import psnr
 from latent_map.iqa_priors.loading import load_prior
 from latent_map.iqa_priors.niqe import load_niqe
 from latent_map.iqa_priors.prior import Prior
-from latent_map.map_estimation.objective import Objective
+from latent_map.map_estimation.enhance import Enhancer
 from latent_map.map_estimation.result import MapStep, Status
 from latent_map.map_estimation.settings import MapSettings
 from latent_map.map_estimation.solver import MapSolver
-from latent_map.map_estimation.spaces import DiffusionSpace, PixelSpace
+from latent_map.map_estimation.work import WatchedBackbone
 from torch import Tensor
 
 from training.photographs import HELD_OUT
@@ -50,25 +50,13 @@ class Counter:
     """Network calls of all bindings of a backbone: forward, and vector-Jacobian products."""
 
     def __init__(self, backbone):
-        self.backbone, self.forward, self.backward = backbone, 0, 0
-        self.name, self.multiple = backbone.name, backbone.multiple
-        self.recipe = backbone.recipe
-        self.schedule = backbone.schedule
+        self.forward = self.backward = 0
+        self.backbone = WatchedBackbone(backbone, self._called, self._pulled_back)
 
-    def bind(self, image: Tensor) -> Binding:
-        """The backbone's binding with its denoiser counted."""
-        denoiser, codec = self.backbone.bind(image)
+    def _called(self, _share: float) -> None:
+        self.forward += 1
 
-        def counted(latent: Tensor, label: float) -> Tensor:
-            self.forward += 1
-            output = denoiser(latent, label)
-            if output.requires_grad:
-                output.register_hook(self._pulled_back)
-            return output
-
-        return Binding(counted, codec)
-
-    def _pulled_back(self, _gradient: Tensor) -> None:
+    def _pulled_back(self) -> None:
         self.backward += 1
 
 
@@ -88,9 +76,11 @@ class Judge(NamedTuple):
 
 def curve(pair: Pair, variant: Variant, judge: Judge) -> list[dict]:
     """One run, measured at its checkpoints."""
-    settings = replace(variant.settings, check_gradient=False, memory="store")
+    settings = replace(
+        variant.settings, memory="store", check_gradient=False, check_round_trip=False
+    )
     counter = Counter(judge.backbone)
-    solver = make_solver(counter, judge.prior, pair.degraded, settings, variant.reduction)
+    solver = make_solver(counter.backbone, judge.prior, pair.degraded, settings, variant.reduction)
     points: list[dict] = []
     clock, backward = time.process_time(), 0
 
@@ -117,18 +107,14 @@ def curve(pair: Pair, variant: Variant, judge: Judge) -> list[dict]:
 def make_solver(backbone, prior, picture: Tensor, settings: MapSettings, reduction: str):
     """A solver on its own, without `enhance`, so that a callback can see its best iterate."""
     fidelity = load_fidelity("low_resolution", reduction=reduction)
-    objective = Objective(prior, fidelity if settings.use_fidelity else None, settings.lam)
-    if settings.space == "pixel":
-        space = PixelSpace(picture)
-    else:
-        space = DiffusionSpace(backbone, picture, settings.inversion, settings.memory, check=False)
-    return MapSolver(space, picture, objective, settings)
+    enhancer = Enhancer(backbone, prior, fidelity, settings)
+    return MapSolver(enhancer.space(picture), picture, enhancer.objective(), settings)
 
 
 def best_so_far(solver: MapSolver, pair: Pair, judge: Judge) -> dict:
     """Energy, quality and measures of what the user would get now."""
     result = solver.result(Status.CANCELLED)
-    row = solver.trace[result.best_iteration]
+    row = result.trace[result.best_iteration]
     terms = {"best": row.iteration, "energy": row.energy, "quality": row.quality}
     return terms | judge(result.picture, pair.clean)
 

@@ -3,8 +3,14 @@
 from dataclasses import replace
 from typing import NamedTuple
 
-from latent_map.edict.inversion import Coupling, InversionOptions
+from latent_map.edict.bijections import BijectionOptions
+from latent_map.edict.bijections.bdia import BdiaOptions
+from latent_map.edict.bijections.edict import EdictOptions
+from latent_map.edict.bijections.obelm import OBelmOptions
+from latent_map.edict.inversion_options import InversionOptions
 from latent_map.map_estimation.settings import PRESETS, MapSettings, OptimizerName
+
+EDICT = EdictOptions(mixing=0.93)  # holds the pair together in few steps
 
 
 class Variant(NamedTuple):
@@ -19,11 +25,11 @@ def variant(
     rate: float,
     steps: int = 4,
     iterations: int = 14,
-    coupling: Coupling = "edict",
+    bijection: BijectionOptions = EDICT,
     **options,
 ) -> Variant:
-    """An optimiser in few diffusion steps; EDICT's pair is held together by a mixing of 0.93."""
-    inversion = InversionOptions(steps=steps, mixing=0.93, coupling=coupling)
+    """An optimiser in few diffusion steps."""
+    inversion = InversionOptions(steps, bijection=bijection)
     settings = MapSettings(
         inversion, optimizer=optimizer, learning_rate=rate, iterations=iterations, **options
     )
@@ -43,10 +49,10 @@ VARIANTS |= {
 }
 VARIANTS |= {f"sgd {rate:g}, T=4": variant("sgd", rate) for rate in (1e4, 1e5, 1e6)}
 VARIANTS |= {
-    f"{coupling}, {optimizer} 0.01, T={steps}": variant(
-        optimizer, 0.01, steps, 10 if optimizer == "adam" else 5, coupling, momentum=0.5
+    f"{name}, {optimizer} 0.01, T={steps}": variant(
+        optimizer, 0.01, steps, 10 if optimizer == "adam" else 5, bijection, momentum=0.5
     )
-    for coupling in ("bdia", "obelm")
+    for name, bijection in {"bdia": BdiaOptions(), "obelm": OBelmOptions()}.items()
     for optimizer in ("adam", "lbfgs")
     for steps in (4, 8)
 }

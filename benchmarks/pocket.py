@@ -15,7 +15,9 @@ from pathlib import Path
 
 import torch
 from latent_map.edict.backbones import load_backbone
-from latent_map.edict.inversion import InversionOptions, invert_picture, pad, round_trip_error
+from latent_map.edict.bound_picture import pad
+from latent_map.edict.inversion import invert_picture, round_trip_error
+from latent_map.edict.inversion_options import InversionOptions
 from latent_map.fidelity.loading import load_fidelity
 from latent_map.fidelity.pixel import psnr
 from latent_map.iqa_priors.loading import load_prior

@@ -27,7 +27,9 @@ import numpy as np
 import torch
 from latent_map.edict.backbones import load_backbone
 from latent_map.edict.backbones.stable_diffusion.denoiser import VaeCodec
-from latent_map.edict.inversion import InversionOptions
+from latent_map.edict.bijections.edict import EdictOptions
+from latent_map.edict.bound_picture import bind_picture
+from latent_map.edict.inversion_options import InversionOptions
 from latent_map.edict.protocols import Binding
 from latent_map.edict.schedule import scaled_linear_alphas, vp_schedule
 from latent_map.edict.tiling import frozen_norms
@@ -110,10 +112,12 @@ def measure_one(side: int, tile: int | None) -> dict[str, Any]:
     generator = torch.Generator().manual_seed(0)
     coarse = torch.rand(1, 3, 16, 16, generator=generator)
     image = torch.nn.functional.interpolate(coarse, size=(side, side), mode="bilinear")
-    backbone, options = SmallBackbone(), InversionOptions(1, 0.93, tile=tile)
-    DiffusionSpace(backbone, image[..., :64, :64], replace(options, tile=None), check=False).start()
+    backbone = SmallBackbone()
+    options = InversionOptions(1, tile=tile, bijection=EdictOptions(0.93))
+    small = bind_picture(backbone, image[..., :64, :64], replace(options, tile=None))
+    DiffusionSpace(small, check=False).start()
     base, clock = peak_mib("cpu"), time.process_time()
-    space = DiffusionSpace(backbone, image, options, "recompute", check=False)
+    space = DiffusionSpace(bind_picture(backbone, image, options), "recompute", check=False)
     latents = space.synthesise(space.start(), with_gradient=True).requires_grad_(True)
     energy = space.decode(latents).square().mean()
     (gradient,) = torch.autograd.grad(energy, latents)

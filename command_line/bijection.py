@@ -1,27 +1,33 @@
 """Which bijection a command inverts with."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-from .arguments import option
+from ..edict.bijections import BIJECTIONS, BijectionOptions, changed, name_of, option_names
+from .arguments import option, options_of
 
 
 @dataclass(frozen=True, kw_only=True)
 class BijectionChoice:
     """One of the bijections, and its options; None where not given."""
 
-    bijection: Literal["edict", "bdia", "obelm"] | None = option(
+    bijection: str | None = option(
         "edict calls the network twice a step, the others once; default: the preset's",
         default=None,
+        choices=tuple(BIJECTIONS),
     )
-    gamma: float | None = option("of bdia, in (0, 1]; default 1", default=None)
+    options: dict[str, Any] = options_of(BIJECTIONS.values)
 
-    def given(self) -> dict[str, Any]:
-        """The `InversionOptions` that were given.
+    def of(self, preset: BijectionOptions) -> BijectionOptions:
+        """The preset's bijection, or what was given instead.
 
-        Raises: ValueError for a gamma without BDIA.
+        Raises: ValueError for an option that the bijection does not have.
         """
-        if self.gamma is not None and self.bijection != "bdia":
-            raise ValueError("--gamma is BDIA's: give --bijection bdia with it, or leave it out")
-        chosen = {"coupling": self.bijection, "gamma": self.gamma}
-        return {name: value for name, value in chosen.items() if value is not None}
+        name = self.bijection or name_of(preset)
+        for given in self.options.keys() - set(option_names(name)):
+            owners = [other for other in BIJECTIONS if given in option_names(other)]
+            raise ValueError(
+                f"--{given} does not go with the bijection {name}: give --bijection "
+                f"{' or '.join(owners)} with it, or leave it out"
+            )
+        return changed(preset, name, **self.options)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
+from ..edict.choices import Memory
 from .arguments import argument, option
 from .backbone import BackboneChoice
 from .bijection import BijectionChoice
@@ -35,7 +36,7 @@ class Options:
     lam: float | None = option("weight of the prior, lambda", default=None)
     strength: float | None = option("share of the noise to invert, in (0, 1]", default=None)
     bijection: BijectionChoice
-    memory: Literal["auto", "store", "recompute"] | None = option(
+    memory: Memory | None = option(
         "what a gradient keeps: see docs/architecture.md", default=None
     )
     report: Path | None = option("JSON file", default=None)
@@ -65,8 +66,9 @@ class Options:
         inversion = {name: getattr(self, name) for name in ("strength", "steps", "tile")}
         chosen, inversion = (
             {name: value for name, value in given.items() if value is not None}
-            for given in (chosen, inversion | self.bijection.given())
+            for given in (chosen, inversion)
         )
+        inversion["bijection"] = self.bijection.of(settings.inversion.bijection)
         if self.tile == "none":
             inversion["tile"] = None
         if self.no_check_gradient:

@@ -21,7 +21,6 @@ class Options:
     input: Path = argument("picture file")
     output: Path = option("state file", "-o", "--output")
     steps: int = option("diffusion steps T", default=20)
-    mixing: float | None = option("p in (0.5, 1]; default 0.93 ** (50 / T)", default=None)
     strength: float = option("share of the noise to invert, in (0, 1]", default=1.0)
     bijection: BijectionChoice
     backbone: BackboneChoice
@@ -30,21 +29,17 @@ class Options:
 
 def run(options: Options) -> int:
     """Write a picture's diffusion noise, with all it takes to come back."""
-    from ..edict.inversion import (
-        InversionOptions,
-        check_picture,
-        invert_picture,
-        round_trip_error,
-    )
+    from ..edict.bijections.edict import EdictOptions
+    from ..edict.inversion import check_picture, invert_picture, round_trip_error
+    from ..edict.inversion_options import InversionOptions
     from ..edict.latents_file import save_latents
     from ..files.pictures import read_picture
     from ..files.state_file import check_writable
 
     inversion = InversionOptions(
         options.steps,
-        options.mixing,
         strength=options.strength,
-        **options.bijection.given(),
+        bijection=options.bijection.of(EdictOptions()),
     )
     check_device(options.device)
     loading = options.backbone.checked()

@@ -8,8 +8,8 @@ from ..fidelity.fidelity import Fidelity, check_fidelity
 from ..files.pictures import check_output, find_pictures, read_picture
 from ..files.state_file import check_writable, load_state
 from ..iqa_priors.prior import Prior, check_prior
-from ..map_estimation.enhance import STATE_KIND
 from ..map_estimation.report import sheet_size
+from ..map_estimation.resume import STATE_KIND
 from .distinct import check_distinct
 from .enhance_options import Options
 from .failures import EXPECTED, tell

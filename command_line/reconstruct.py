@@ -27,7 +27,7 @@ def run(options: Options) -> int:
     check_distinct((options.input, options.output))
     check_output(options.output)
     latents = load_latents(options.input, options.device)
-    count, _, height, width = latents.picture.shape
+    count, _, height, width = latents.bound.picture.shape
     if count > 1:
         raise ValueError(f"{options.input} holds {count} pictures: only one can be written")
     check_output(options.output, (width, height))

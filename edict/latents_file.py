@@ -1,45 +1,47 @@
 """Inverted pictures on disk."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ..files.state_file import load_state, save_state
 from .backbones import BACKBONES, load_backbone
-from .bijections.edict import LatentPair
-from .inversion import EdictLatents, InversionOptions, bind
+from .bijections.bijection import LatentPair
+from .bound_picture import bind_picture
+from .inversion import InvertedPicture
+from .inversion_options import describe_options, options_from
 from .protocols import Backbone
 
 KIND = "EDICT latents"
 
 
-def save_latents(path: Path, latents: EdictLatents) -> None:
-    """Write a noise pair with the picture and options that fix its bijection.
+def save_latents(path: Path, inverted: InvertedPicture) -> None:
+    """Write a picture's noise with the picture and options that fix its bijection.
 
     Raises: OSError when it cannot be written.
     """
-    tensors = {"x": latents.pair.x, "y": latents.pair.y, "picture": latents.picture}
-    backbone = latents.backbone
+    bound, (x, y) = inverted.bound, inverted.noise
     metadata = {
-        "backbone": backbone.name,
-        "recipe": backbone.recipe or {"name": backbone.name},
-        "options": asdict(latents.options),
+        "backbone": bound.backbone.name,
+        "recipe": bound.backbone.recipe or {"name": bound.backbone.name},
+        "options": describe_options(bound.options),
     }
-    save_state(path, KIND, tensors, metadata)
+    save_state(path, KIND, {"x": x, "y": y, "picture": bound.picture}, metadata)
 
 
-def load_latents(path: Path, device: str = "cpu") -> EdictLatents:
+def load_latents(path: Path, device: str = "cpu") -> InvertedPicture:
     """Read what `save_latents` wrote and bind its backbone again.
 
     Raises: ValueError if the file is missing or damaged, or its backbone's files are missing or
         not those of then.
     """
     tensors, metadata = load_state(path, KIND)
-    options = InversionOptions(**{"tile": None, **metadata["options"]})  # old files have no tiles
+    try:
+        options = options_from(metadata["options"])
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
     backbone = _load_again(path, metadata, device)
-    picture = tensors["picture"].to(device)
-    pair = LatentPair(tensors["x"].to(device), tensors["y"].to(device))
-    return EdictLatents(pair, *bind(backbone, picture, options), picture, options, backbone)
+    bound = bind_picture(backbone, tensors["picture"].to(device), options)
+    return InvertedPicture(LatentPair(tensors["x"].to(device), tensors["y"].to(device)), bound)
 
 
 def _load_again(path: Path, metadata: dict[str, Any], device: str) -> Backbone:

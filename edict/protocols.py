@@ -4,7 +4,8 @@ from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor
 
-from .schedule import Schedule, Spacing
+from .choices import Spacing
+from .schedule import Schedule
 
 
 class Denoiser(Protocol):

@@ -1,15 +1,17 @@
 """Noise schedules as per-step coefficients (A, B, label) of a deterministic sampler, Eq. (4)."""
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import torch
-from torch import Tensor
+from .choices import Prediction, Spacing
 
-Prediction = Literal["eps", "v", "flow"]
-Spacing = Literal["trailing", "leading"]
+if TYPE_CHECKING:
+    from torch import Tensor
+
 TRAIN_STEPS = 1000
 
 
@@ -36,7 +38,7 @@ class Schedule:
     def __len__(self) -> int:
         return len(self.steps)
 
-    def last(self, strength: float) -> "Schedule":
+    def last(self, strength: float) -> Schedule:
         """The least noisy part of the schedule, for partial inversion.
 
         Args:
@@ -58,6 +60,8 @@ def kept_steps(steps: int, strength: float) -> int:
 
 def scaled_linear_alphas(beta_start: float = 0.00085, beta_end: float = 0.012) -> Tensor:
     """Cumulative alphas of Stable Diffusion's 1000 training steps, float64, shape (1000,)."""
+    import torch
+
     betas = torch.linspace(beta_start**0.5, beta_end**0.5, TRAIN_STEPS, dtype=torch.float64) ** 2
     return (1 - betas).cumprod(0)
 

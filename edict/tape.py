@@ -6,18 +6,17 @@ that fit: (2n - k)F + nB. All give the same gradient.
 """
 
 import sys
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from .choices import Memory
 from .gradients import vector_jacobian, with_graph
 from .memory import FREE_SHARE, free_memory, graph_bytes
 from .protocols import Denoiser
 from .schedule import Step
 from .tiling.tiles import parts_of
-
-Memory = Literal["store", "recompute", "auto"]
 
 
 class _Call(NamedTuple):

@@ -1,68 +1,46 @@
-"""The energy of a picture: fidelity to the input minus lambda times quality, Eq. (17)."""
+"""The energy of a picture as a sum of terms, Eq. (17)."""
 
-import logging
-import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
-from ..fidelity.fidelity import Fidelity
-from ..iqa_priors.prior import Prior
-
-log = logging.getLogger(__name__)
-FLAT = 0.1  # of the logistic's steepest slope
+from .terms.term import Term
 
 
-class Terms(NamedTuple):
-    """The energy and its parts, each per item, shape (B,)."""
+class Energies(NamedTuple):
+    """The energy and its terms without their weights, each per picture, shape (B,)."""
 
     energy: Tensor
-    fidelity: Tensor
-    quality: Tensor
+    terms: dict[str, Tensor]
 
 
 @dataclass(frozen=True)
 class Objective:
-    """E(x) = D0(x, x_init) - lam q(x).
+    """E(x) = sum of weight * value over the terms; the paper's is D0(x, x_init) - lambda q(x).
 
     Attributes:
-        prior: q, in [0, 1].
-        fidelity: D0; None leaves it out (lambda -> infinity in the paper's ablation).
-        lam: weight of the prior, at least 0. The paper's is 0.01.
+        terms: at least one.
     Source: Zhang et al., arXiv 2403.06406, Eq. (17).
     """
 
-    prior: Prior
-    fidelity: Fidelity | None
-    lam: float = 0.01
+    terms: tuple[Term, ...]
 
-    def __post_init__(self):
-        if not (math.isfinite(self.lam) and self.lam >= 0):
-            raise ValueError(f"lambda {self.lam} must be 0 or more: it weighs the quality prior")
+    def __call__(self, picture: Tensor, reference: Tensor, noise: Tensor | None = None) -> Energies:
+        """Energies of pictures (B, 3, H, W) in [0, 1] against their input of the same shape.
 
-    def __call__(self, image: Tensor, reference: Tensor) -> Terms:
-        """Terms for pictures (B, 3, H, W) in [0, 1] against their input of the same shape."""
-        quality = self.prior(image).to(image.dtype)
-        distance = (
-            torch.zeros_like(quality) if self.fidelity is None else self.fidelity(image, reference)
-        )
-        return Terms(distance - self.lam * quality, distance, quality)
+        Args:
+            noise: what the pictures are reconstructed from, (B, C, h, w); None in pixel space.
+        """
+        values = {term.name: term.value(picture, reference, noise) for term in self.terms}
+        first, *others = (term.weight * values[term.name] for term in self.terms)
+        return Energies(sum(others, first), values)
 
+    @property
+    def sees_noise(self) -> bool:
+        """Whether a term looks at the noise."""
+        return any(term.sees_noise for term in self.terms)
 
-def warn_if_flat(prior: Prior, quality: float) -> None:
-    """Log when a picture's quality is at an end of the logistic, where the prior hardly pulls.
-
-    The slope of Eq. (21) is proportional to q (1 - q), at most 1/4.
-    """
-    slope = 4 * quality * (1 - quality)
-    if slope < FLAT:
-        log.warning(
-            "the prior %s puts this picture at %.3f of 1, where its gradient is %.3f of the "
-            "steepest: it will hardly change the picture; calibrate it (latent-map calibrate) or "
-            "choose another prior",
-            prior.name,
-            quality,
-            slope,
-        )
+    def scale(self, values: dict[str, float]) -> float:
+        """Size of the weighted terms, to which rounding of the energy is relative."""
+        return sum(abs(term.weight * values[term.name]) for term in self.terms)

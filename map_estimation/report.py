@@ -1,7 +1,5 @@
 """What a run leaves besides its picture: numbers, a before/after sheet, a plot of the trace."""
 
-from dataclasses import asdict
-
 import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
@@ -10,10 +8,11 @@ from ..files.pictures import to_image
 from ..iqa_priors.prior import Prior
 from .curves import INK, PAPER, Curve, caption_font, plot_curves
 from .result import MapResult, TraceRow
-from .settings import MapSettings
+from .settings import MapSettings, describe_settings
 
 MARGIN, CAPTION = 8, (140, 24)
-CURVES = {"quality": (0, 120, 60), "fidelity": (190, 60, 20), "energy": (40, 70, 170)}
+COLOURS = ((0, 120, 60), (190, 60, 20), (130, 60, 150), (0, 130, 140))  # of terms
+ENERGY_COLOUR = (40, 70, 170)
 
 
 def describe_run(
@@ -33,8 +32,8 @@ def describe_run(
         "prior": prior.name,
         "scores": scores,
         "pair_difference": float((result.x - result.y).abs().mean()),
-        "trace": [row._asdict() for row in result.trace],
-        "settings": asdict(settings),
+        "trace": [row.flat() for row in result.trace],
+        "settings": describe_settings(settings),
     }
 
 
@@ -75,11 +74,11 @@ def sheet_size(width: int, height: int) -> tuple[int, int]:
 
 
 def plot_trace(trace: tuple[TraceRow, ...], width: int = 640, panel: int = 150) -> Image.Image:
-    """Quality, fidelity and energy per iteration, one panel each."""
-    columns = {
-        "quality": [row.quality for row in trace],
-        "fidelity": [row.fidelity for row in trace],
-        "energy": [row.energy for row in trace],
-    }
-    curves = [Curve(name, columns[name], colour) for name, colour in CURVES.items()]
-    return plot_curves(curves, width, panel)
+    """The energy's terms and the energy per iteration, one panel each."""
+    names = list(trace[0].terms) if trace else []
+    curves = [
+        Curve(name, [row.terms[name] for row in trace], COLOURS[index % len(COLOURS)])
+        for index, name in enumerate(names)
+    ]
+    energy = Curve("energy", [row.energy for row in trace], ENERGY_COLOUR)
+    return plot_curves([*curves, energy], width, panel)

@@ -1,15 +1,16 @@
 """What the user holds fixed: regions outside a mask, guarded regions, the input's colours."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..fidelity.fidelity import Fidelity
-from .spaces import Space
-
+# Free pictures (n, 3, H, W) to restrained ones, differentiable. It is part of the map from noise to
+# picture, so the optimiser knows of it.
+Restraint = Callable[[Tensor], Tensor]
 LEVELS = 5  # dilations 1 to 16: the colours of regions wider than about 60 pixels
 SPLINE = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
 
@@ -51,17 +52,20 @@ class Restraints:
         """Whether the mask leaves nothing to change."""
         return self.mask is not None and not self.mask.any()
 
-    def space(self, space: Space, picture: Tensor) -> Space:
-        """The space with what is restrained in its pictures."""
+    def of(self, picture: Tensor) -> Restraint:
+        """What they make of pictures that are to replace `picture`, (1, 3, H, W) in [0, 1]."""
+        restraints: list[Restraint] = []
         if self.anchor_colours:
-            space = ColourAnchoredSpace(space, picture)
-        return space if self.mask is None else MaskedSpace(space, picture, self.mask)
+            restraints.append(keep_colours(picture))
+        if self.mask is not None:
+            restraints.append(keep_outside(self.mask, picture))
 
-    def fidelity(self, fidelity: Fidelity | None) -> Fidelity | None:
-        """The fidelity with the guarded region's weight."""
-        if self.guard is None or fidelity is None:
-            return fidelity
-        return GuardedFidelity(fidelity, self.guard, self.guard_weight)
+        def restrained(free: Tensor) -> Tensor:
+            for restrain in restraints:
+                free = restrain(free)
+            return free
+
+        return restrained
 
     def describe(self) -> str:
         """A fingerprint for saved states."""
@@ -88,82 +92,23 @@ def _check_mask(mask: Tensor | None, image: Tensor, name: str) -> None:
         raise ValueError(f"{name} must hold numbers from 0 to 1")
 
 
-class _RestrainedSpace:
-    """Another space with something held fixed in its pictures."""
-
-    def __init__(self, space: Space, picture: Tensor):
-        self.space, self.picture = space, picture
-        self.backbone = getattr(space, "backbone", None)
-
-    def start(self) -> list[Tensor]:
-        """The variables of the input picture."""
-        return self.space.start()
-
-    def synthesise(self, variables: list[Tensor], with_gradient: bool) -> Tensor:
-        """Latents of the free pictures."""
-        return self.space.synthesise(variables, with_gradient)
-
-    def pull_back(self, gradient: Tensor) -> list[Tensor]:
-        """Gradient by the latents to gradients by the variables."""
-        return self.space.pull_back(gradient)
-
-    @property
-    def tile(self) -> int | None:
-        """Side of the networks' tiles in pixels, or None."""
-        return self.space.tile
-
-    def retile(self, tile: int | None) -> None:
-        """Change the map to that of another tile."""
-        self.space.retile(tile)
-
-    def shrink(self) -> bool:
-        """Do with less memory from now on; False if that cannot be."""
-        return self.space.shrink()
-
-    def adopt(self, latents: Tensor) -> list[Tensor]:
-        """The variables of the free pictures' latents."""
-        return self.space.adopt(latents)
+FREE = Restraints()
 
 
-class MaskedSpace(_RestrainedSpace):
-    """A space whose pictures equal the input where the mask is 0.
+def keep_outside(mask: Tensor, picture: Tensor) -> Restraint:
+    """Keep the picture (1, 3, H, W) where the mask, (1, 1, H, W) in [0, 1], is 0."""
 
-    Args:
-        space: where to optimise.
-        picture: the input, (1, 3, H, W), RGB in [0, 1].
-        mask: (1, 1, H, W) in [0, 1].
-    """
+    def restrained(free: Tensor) -> Tensor:
+        share = mask.to(free)
+        return share * free + (1 - share) * picture.to(free)
 
-    def __init__(self, space: Space, picture: Tensor, mask: Tensor):
-        super().__init__(space, picture)
-        self.mask = mask
-
-    def decode(self, latents: Tensor) -> Tensor:
-        """Latents to pictures, with the input's pixels outside the mask."""
-        free = self.space.decode(latents)
-        mask = self.mask.to(free)
-        return mask * free + (1 - mask) * self.picture.to(free)
+    return restrained
 
 
-class ColourAnchoredSpace(_RestrainedSpace):
-    """A space whose pictures keep the input's colours.
-
-    The coarsest level of an undecimated (à trous) wavelet transform is the input's. It is part of
-    the map, so the optimiser knows of it.
-
-    Args:
-        space: where to optimise.
-        picture: the input, (1, 3, H, W), RGB in [0, 1].
-    """
-
-    def __init__(self, space: Space, picture: Tensor):
-        super().__init__(space, picture)
-        self._colours = coarse(picture.double())
-
-    def decode(self, latents: Tensor) -> Tensor:
-        """Latents to pictures with the input's coarse colours."""
-        free = self.space.decode(latents)
-        return free - coarse(free) + self._colours.to(free)
+def keep_colours(picture: Tensor) -> Restraint:
+    """Keep the colours of the picture (1, 3, H, W): its coarsest level of a wavelet transform."""
+    colours = coarse(picture.double())
+    return lambda free: free - coarse(free) + colours.to(free)
 
 
 def coarse(image: Tensor, levels: int = LEVELS) -> Tensor:
@@ -182,23 +127,3 @@ def coarse(image: Tensor, levels: int = LEVELS) -> Tensor:
             weight = kernel.reshape(shape).expand(channels, 1, *shape[2:])
             image = F.conv2d(padded, weight, dilation=2**level, groups=channels)
     return image
-
-
-class GuardedFidelity:
-    """A fidelity that weighs changes in a region again, e.g. faces or text.
-
-    Args:
-        fidelity: D0.
-        mask: (1, 1, H, W) in [0, 1]; 1 is guarded.
-        weight: how many times more a change there counts.
-    """
-
-    def __init__(self, fidelity: Fidelity, mask: Tensor, weight: float):
-        self.fidelity, self.mask, self.weight = fidelity, mask, weight
-        self.name, self.min_side = fidelity.name, fidelity.min_side
-        self.identity = fidelity.identity  # a saved run knows of the guard by its restraints
-
-    def __call__(self, x: Tensor, x_init: Tensor, /) -> Tensor:
-        """D0(x, x_init), and `weight` times D0 of x changed in the guarded region alone: (B,)."""
-        guarded = x_init + self.mask.to(x) * (x - x_init)
-        return self.fidelity(x, x_init) + self.weight * self.fidelity(guarded, x_init)

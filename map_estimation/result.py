@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import NamedTuple
 
 from torch import Tensor
 
@@ -20,13 +19,28 @@ class Status(Enum):
     NOTHING_TO_DO = "nothing to do: lambda, the number of iterations or the whole mask is 0"
 
 
-class TraceRow(NamedTuple):
-    """One evaluated iterate; iteration 0 is the input. Terms are means over the pair."""
+@dataclass(frozen=True)
+class TraceRow:
+    """One evaluated iterate.
+
+    Attributes:
+        iteration: 0 is the input.
+        energy: mean over the pair.
+        terms: the energy's terms by name, without their weights, means over the pair.
+    """
 
     iteration: int
     energy: float
-    fidelity: float
-    quality: float
+    terms: dict[str, float]
+
+    @property
+    def quality(self) -> float:
+        """The prior's, in [0, 1]; every energy has it."""
+        return self.terms["quality"]
+
+    def flat(self) -> dict[str, float]:
+        """All of it as one table row."""
+        return {"iteration": self.iteration, "energy": self.energy, **self.terms}
 
 
 @dataclass(frozen=True)

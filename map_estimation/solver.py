@@ -3,53 +3,88 @@
 import logging
 import math
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from ..edict.memory import is_out_of_memory, return_cached_memory
 from .gradient_check import check_gradient
-from .lbfgs import Lbfgs
-from .objective import Objective, Terms, warn_if_flat
+from .iterate import Iterate, better_than
+from .objective import Energies, Objective
+from .optimizers import OPTIMIZERS, Optimizer
+from .restraints import Restraint
 from .result import Cancel, MapResult, MapStep, NonFiniteError, Status, TraceRow
 from .settings import MapSettings
 from .spaces import Space
 
 log = logging.getLogger(__name__)
-ADAM_EPS = 1e-20
-# Learning rates that L-BFGS may go at once. Where quality is nearly a straight line, its own steps
-# soon are as long as the noise itself.
-LONGEST = 5
 Callback = Callable[[MapStep], None]
 
 
+@dataclass
+class Descent:
+    """Variables on their way, and the optimiser that moves them.
+
+    Attributes:
+        variables: of the space's map with the tile `tile`.
+        optimizer: moves them; what it has gathered belongs to them.
+    """
+
+    variables: list[Tensor]
+    optimizer: Optimizer
+    tile: int | None
+
+
+@dataclass
+class Progress:
+    """How far a run has come; all that a later one needs besides its descent.
+
+    Attributes:
+        iteration: the next to evaluate.
+        trace: the rows of those before.
+        best: the iterate of lowest energy.
+        latents: of the iterate evaluated last.
+    """
+
+    iteration: int = 0
+    trace: list[TraceRow] = field(default_factory=list)
+    best: Iterate | None = None
+    latents: Tensor | None = None
+
+    @property
+    def best_iteration(self) -> int:
+        """Which iterate is the best; 0 is the input."""
+        return 0 if self.best is None else self.best.row.iteration
+
+
 class MapSolver:
-    """One picture's MAP estimation: variables, optimiser state and the best iterate so far.
+    """One picture's MAP estimation: its variables on their way, and the best iterate so far.
 
     Args:
         space: where to optimise; its picture is the input.
         reference: the input picture x_init, (1, 3, H, W), RGB in [0, 1].
         objective: the energy.
         settings: iterations, optimiser, stop rules.
+        restrain: what of the pictures is held fixed; None leaves them free.
     """
 
     def __init__(
-        self, space: Space, reference: Tensor, objective: Objective, settings: MapSettings
+        self,
+        space: Space,
+        reference: Tensor,
+        objective: Objective,
+        settings: MapSettings,
+        restrain: Restraint | None = None,
     ):
         if len(reference) != 1:
             raise ValueError(
                 f"one picture at a time, got {len(reference)}: use enhance for batches"
             )
         self.space, self.reference = space, reference
-        self.objective, self.settings = objective, settings
-        self.iteration = 0
-        self.trace: list[TraceRow] = []
-        self.best: dict[str, Any] = {"energy": math.inf, "iteration": 0}
-        self._variables: list[Tensor] | None = None
-        self._optimizer: torch.optim.Optimizer | Lbfgs | None = None
-        self._tile = space.tile  # of the map that the variables belong to
-        self._latents: Tensor | None = None  # of the iterate evaluated last
+        self.objective, self.settings, self.restrain = objective, settings, restrain
+        self.progress = Progress()
+        self.descent: Descent | None = None
 
     def run(self, callback: Callback | None = None) -> MapResult:
         """Run to the end; calling it again goes on from where it stopped.
@@ -63,8 +98,8 @@ class MapSolver:
         Source: Zhang et al., arXiv 2403.06406, Algorithm 1.
         """
         try:
-            if self.iteration == 0:
-                self._variables = None
+            if self.progress.iteration == 0:
+                self.descent = None
             status = self._stop_status()
             while status is None:
                 self._step_in_the_memory_there_is(callback)
@@ -73,42 +108,27 @@ class MapSolver:
             status = Status.CANCELLED
         return self.result(status)
 
-    def set_variables(self, variables: list[Tensor]) -> None:
+    def begin(self, variables: list[Tensor]) -> Descent:
         """Start (or go on) from these variables, with a fresh optimiser."""
-        self._variables = [torch.nn.Parameter(v.detach().clone()) for v in variables]
-        self._tile = self.space.tile
-        rate, momentum = self.settings.learning_rate, self.settings.momentum
-        if self.settings.optimizer == "sgd":
-            self._optimizer = torch.optim.SGD(self._variables, lr=rate, momentum=momentum)
-        elif self.settings.optimizer == "lbfgs":
-            self._optimizer = Lbfgs(self._variables, rate, longest=LONGEST * rate)
-        else:
-            # Gradients shrink with the picture's area: with a larger eps the step would, too.
-            self._optimizer = torch.optim.Adam(
-                self._variables, lr=rate, betas=(momentum, 0.999), eps=ADAM_EPS
-            )
+        own: list[Tensor] = [torch.nn.Parameter(v.detach().clone()) for v in variables]
+        optimizer = OPTIMIZERS[self.settings.optimizer](own, self.settings)
+        self.descent = Descent(own, optimizer, self.space.tile)
+        return self.descent
 
     def result(self, status: Status) -> MapResult:
         """The best iterate so far; the input if nothing has been evaluated yet."""
-        images = self.best.get("images")
-        if images is None:
-            images = self.reference.cpu()
-        return MapResult(
-            status,
-            images[:1].float(),
-            images[-1:].float(),
-            self.best["iteration"],
-            tuple(self.trace),
-            tuple(self.best.get("variables", ())),
-            self.best.get("member", 0),
-        )
+        best, trace = self.progress.best, tuple(self.progress.trace)
+        if best is None:
+            picture = self.reference.cpu().float()
+            return MapResult(status, picture, picture, 0, trace)
+        x, y = best.images[:1].float(), best.images[-1:].float()
+        return MapResult(status, x, y, best.row.iteration, trace, best.variables, best.member)
 
     def _step_in_the_memory_there_is(self, callback: Callback | None) -> None:
         """A step; where memory runs out, again in less: from the last iterate."""
         while True:
             try:
-                self._begin()
-                return self._step(callback)
+                return self._step(self._descent_on_this_map(), callback)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -117,198 +137,138 @@ class MapSolver:
             return_cached_memory(self.reference.device)
             if not self.space.shrink():
                 raise torch.OutOfMemoryError(
-                    f"{reason} (at iteration {self.iteration}, with tiles of "
+                    f"{reason} (at iteration {self.progress.iteration}, with tiles of "
                     f"{self.space.tile or 'the whole picture'}, which cannot get smaller): close "
                     "other programs, or use a smaller picture"
                 )
             log.warning("%s: going on with less memory, tile %s", reason, self.space.tile)
 
-    def _begin(self) -> None:
-        """Variables of the space's present map: the input's, or those of before translated.
+    def _descent_on_this_map(self) -> Descent:
+        """The descent in the space's present map: the input's, or that of before translated.
 
         The latents stay what they are: another map reconstructs them from another noise. What
         the optimiser has gathered belongs to the old noise and is dropped.
         """
-        if self._variables is None or (self._latents is None and self._tile != self.space.tile):
-            self.set_variables(self.space.start())
-        if self._tile == self.space.tile or self._latents is None:
-            return
-        best = self.best.get("latents")
-        found = [] if best is None else self.space.adopt(best.to(self.reference.device))
-        self.set_variables(self.space.adopt(self._latents))
-        self.best["variables"] = [v.cpu() for v in found]
+        descent, latents, best = self.descent, self.progress.latents, self.progress.best
+        if descent is not None and descent.tile == self.space.tile:
+            return descent
+        if descent is None or latents is None:
+            return self.begin(self.space.start())
+        if best is not None:
+            own = () if best.latents is None else self.space.adopt(best.latents.to(latents.device))
+            self.progress.best = replace(best, variables=tuple(v.cpu() for v in own))
+        return self.begin(self.space.adopt(latents))
 
-    def _step(self, callback: Callback | None) -> None:
+    def _step(self, descent: Descent, callback: Callback | None) -> None:
         """Evaluate the current iterate (lines 4-7) and, unless it is the last, move on (8-11)."""
-        last = self.iteration == self.settings.iterations
-        assert self._variables is not None
-        latents = self.space.synthesise(self._variables, with_gradient=not last)
-        self._latents = latents.detach()
+        last = self.progress.iteration == self.settings.iterations
+        latents = self.space.synthesise(descent.variables, with_gradient=not last)
+        self.progress.latents = latents.detach()
         latents.requires_grad_(not last)
         with torch.set_grad_enabled(not last):
-            images, terms = self._evaluate(latents)
-            energy = terms.energy.mean()
-        row = self._record(images.detach(), terms)
+            images, energies = self._evaluate(latents, descent.variables)
+            energy = energies.energy.mean()
+        row = self._record(descent, images.detach(), energies)
         gradients = None
         if not last:
-            (gradient,) = torch.autograd.grad(energy, latents)
-            gradients = self.space.pull_back(gradient)
-            if self.iteration == 0:
-                self._check_gradient(gradients, row)
+            gradients = self._gradients(energy, latents, descent.variables)
+            if self.progress.iteration == 0:
+                self._check_gradient(descent, gradients, row)
         self._report(callback, row, images.detach())
         if gradients is not None:
-            self._move(gradients, row.energy)
-        self.iteration += 1
+            self._move(descent, gradients, row.energy)
+        self.progress.iteration += 1
 
-    def _evaluate(self, latents: Tensor) -> tuple[Tensor, Terms]:
+    def _evaluate(self, latents: Tensor, variables: list[Tensor]) -> tuple[Tensor, Energies]:
         """Pictures of latents, and their energies."""
-        images = _clamped(self.space.decode(latents))
+        images = self.space.decode(latents)
+        images = _clamped(images if self.restrain is None else self.restrain(images))
         reference = self.reference.to(images).expand_as(images)
-        return images, self.objective(images, reference)
+        noise = self.space.noise(variables) if self.objective.sees_noise else None
+        return images, self.objective(images, reference, noise)
 
-    def _check_gradient(self, gradients: list[Tensor], row: TraceRow) -> None:
+    def _gradients(self, energy: Tensor, latents: Tensor, variables: list[Tensor]) -> list[Tensor]:
+        """By the variables: through the pictures, and directly for terms that see the noise."""
+        through, *direct = torch.autograd.grad(energy, [latents, *variables], allow_unused=True)
+        pulled = self.space.pull_back(through)
+        return [p if d is None else p + d for p, d in zip(pulled, direct, strict=True)]
+
+    def _check_gradient(self, descent: Descent, gradients: list[Tensor], row: TraceRow) -> None:
         """Warn if a finite difference along the gradient disagrees with it."""
         if not self.settings.check_gradient or self.settings.space == "pixel":
             return
-        assert self._variables is not None
 
         def energy(variables: list[Tensor]) -> float:
             with torch.no_grad():
                 latents = self.space.synthesise(variables, with_gradient=False)
-                return float(self._evaluate(latents)[1].energy.double().mean())
+                return float(self._evaluate(latents, variables)[1].energy.double().mean())
 
-        scale = abs(row.fidelity) + self.objective.lam * abs(row.quality)
-        check_gradient(energy, self._variables, gradients, row.energy, scale)
+        scale = self.objective.scale(row.terms)
+        check_gradient(energy, descent.variables, gradients, row.energy, scale)
 
-    def _record(self, images: Tensor, terms: Terms) -> TraceRow:
+    def _record(self, descent: Descent, images: Tensor, energies: Energies) -> TraceRow:
         """Add a row to the trace and keep the iterate if it is the best."""
-        means = {name: float(term.detach().mean()) for name, term in terms._asdict().items()}
+        now = self.progress
+        means = {name: float(value.detach().mean()) for name, value in energies.terms.items()}
+        row = TraceRow(now.iteration, float(energies.energy.detach().mean()), means)
         broken = [name for name, value in means.items() if not math.isfinite(value)]
-        if broken:
-            culprit = broken[-1] if broken != ["energy"] else "energy"
+        if broken or not math.isfinite(row.energy):
             raise NonFiniteError(
-                f"{culprit} is not finite at iteration {self.iteration}: lower the learning rate "
-                "or set a gradient clip; the best iterate before that is kept",
+                f"{[*broken, 'energy'][0]} is not finite at iteration {now.iteration}: lower the "
+                "learning rate or set a gradient clip; the best iterate before that is kept",
                 self.result(Status.CANCELLED),
             )
-        if self.iteration == 0:
-            warn_if_flat(self.objective.prior, means["quality"])
-        row = TraceRow(self.iteration, **means)
-        del self.trace[self.iteration :]  # an interrupted iteration is evaluated again
-        self.trace.append(row)
-        if row.energy < self.best["energy"]:
-            self.best = {
-                "energy": row.energy,
-                "iteration": self.iteration,
-                "images": images.cpu(),
-                "member": int(terms.energy.detach().argmin()),
-                "variables": [v.detach().cpu().clone() for v in self._variables or ()],
-                "latents": None if self._latents is None else self._latents.cpu(),
-            }
+        if now.iteration == 0:
+            for term in self.objective.terms:
+                term.remark(means[term.name])
+        del now.trace[now.iteration :]  # an interrupted iteration is evaluated again
+        now.trace.append(row)
+        if better_than(now.best, row):
+            now.best = Iterate(
+                row,
+                images.cpu(),
+                int(energies.energy.detach().argmin()),
+                tuple(v.detach().cpu().clone() for v in descent.variables),
+                None if now.latents is None else now.latents.cpu(),
+            )
         return row
 
     def _report(self, callback: Callback | None, row: TraceRow, images: Tensor) -> None:
         log.debug("%s", row)
         if callback is not None:
-            is_best = self.best["iteration"] == row.iteration
+            is_best = self.progress.best_iteration == row.iteration
             callback(MapStep(row, self.settings.iterations, is_best, images[:1].cpu))
 
-    def _move(self, gradients: list[Tensor], energy: float) -> None:
-        assert self._variables is not None
-        assert self._optimizer is not None
+    def _move(self, descent: Descent, gradients: list[Tensor], energy: float) -> None:
         norm = math.sqrt(sum(float(g.square().sum()) for g in gradients))
         if not math.isfinite(norm):
             raise NonFiniteError(
-                f"the gradient is not finite at iteration {self.iteration}: choose another prior "
-                "or fidelity, or a float32 network; the best iterate before that is kept",
+                f"the gradient is not finite at iteration {self.progress.iteration}: choose "
+                "another prior or fidelity, or a float32 network; the best iterate before that is "
+                "kept",
                 self.result(Status.CANCELLED),
             )
         factor = min(1.0, self.settings.clip / norm) if self.settings.clip and norm else 1.0
-        for variable, gradient in zip(self._variables, gradients, strict=True):
+        for variable, gradient in zip(descent.variables, gradients, strict=True):
             variable.grad = (factor * gradient).to(variable)
-        if isinstance(self._optimizer, Lbfgs):
-            self._optimizer.step(energy)
-        else:
-            self._optimizer.step()
+        descent.optimizer.step(energy)
 
     def _stop_status(self) -> Status | None:
         """Why to stop now, or None."""
-        if self.iteration > self.settings.iterations:
+        now, settings = self.progress, self.settings
+        if now.iteration > settings.iterations:
             return Status.ITERATIONS_DONE
-        if self.trace:
-            target, patience = self.settings.target_quality, self.settings.patience
-            if target is not None and self.trace[-1].quality >= target:
+        if now.trace:
+            last, target = now.trace[-1], settings.target_quality
+            if target is not None and last.quality >= target:
                 return Status.TARGET_REACHED
-            if patience and self.trace[-1].iteration - self.best["iteration"] >= patience:
+            if settings.patience and last.iteration - now.best_iteration >= settings.patience:
                 return Status.NO_IMPROVEMENT
-        if isinstance(self._optimizer, Lbfgs) and self._optimizer.finished:
+        if self.descent is not None and self.descent.optimizer.finished:
             return Status.CONVERGED
         return None
-
-    def state(self) -> dict[str, Tensor]:
-        """Everything a resumed run needs, as named tensors; empty before the first step is done."""
-        if self._variables is None or self._optimizer is None or self.iteration == 0:
-            return {}
-        tensors = {f"variable.{i}": v.detach() for i, v in enumerate(self._variables)}
-        for i, slots in self._optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{i}.{k}": v for k, v in slots.items() if v is not None}
-        if "images" in self.best:
-            tensors["best.images"] = self.best["images"]
-            tensors["best.iteration"] = torch.tensor(self.best["iteration"])
-            tensors["best.member"] = torch.tensor(self.best["member"])
-            tensors |= {f"best.variable.{i}": v for i, v in enumerate(self.best["variables"])}
-        for name, latents in (("", self._latents), ("best.", self.best.get("latents"))):
-            if latents is not None:
-                tensors[f"{name}latents"] = latents
-        tensors["trace"] = torch.tensor([list(row) for row in self.trace], dtype=torch.float64)
-        tensors["iteration"] = torch.tensor(self.iteration)
-        return {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
-
-    def load_state(self, tensors: dict[str, Tensor]) -> None:
-        """Go on from a state of the same picture and settings; the rest is bit for bit the same.
-
-        Raises: ValueError if tensors are missing.
-        """
-        try:
-            device = self.reference.device
-            variables = _numbered(tensors, "variable.")
-            self.set_variables([v.to(device) for v in variables])
-            self.iteration = int(tensors["iteration"])
-            latents = tensors.get("latents")
-            self._latents = None if latents is None else latents.to(device)
-            rows = tensors["trace"].reshape(-1, len(TraceRow._fields)).tolist()
-            self.trace = [TraceRow(int(row[0]), *row[1:]) for row in rows]
-            if "best.images" in tensors:
-                iteration = int(tensors["best.iteration"])
-                energies = {row.iteration: row.energy for row in self.trace}
-                self.best = {
-                    "energy": energies[iteration],
-                    "iteration": iteration,
-                    "images": tensors["best.images"],
-                    "member": int(tensors["best.member"]),
-                    "variables": _numbered(tensors, "best.variable."),
-                    "latents": tensors.get("best.latents"),
-                }
-            self._load_optimizer(tensors, len(variables))
-        except (KeyError, IndexError, TypeError) as error:
-            raise ValueError(f"the saved state lacks {error}: start anew without it") from error
-
-    def _load_optimizer(self, tensors: dict[str, Tensor], count: int) -> None:
-        assert self._optimizer is not None
-        state = self._optimizer.state_dict()
-        for i in range(count):
-            prefix = f"optimizer.{i}."
-            slots = {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
-            if slots:
-                state["state"][i] = slots
-        self._optimizer.load_state_dict(state)
 
 
 def _clamped(image: Tensor) -> Tensor:
     """Into [0, 1]; unlike torch.clamp's, the gradient of a pixel at exactly 0 or 1 is kept."""
     return torch.where(image < 0, 0.0, torch.where(image > 1, 1.0, image))
-
-
-def _numbered(tensors: dict[str, Tensor], prefix: str) -> list[Tensor]:
-    count = sum(name.startswith(prefix) for name in tensors)
-    return [tensors[f"{prefix}{i}"] for i in range(count)]

@@ -5,9 +5,14 @@ from typing import get_args
 import comfy.model_management as mm
 from comfy_api.latest import io
 
-from ..edict.inversion import Coupling, InversionOptions, check_picture, invert_picture
-from .inverted_picture import InvertedPicture
-from .session import Progress, from_comfy, make_room, outside_inference_mode, work_of_inversion
+from ..edict.bijections import BIJECTIONS, bijection_options, option_names
+from ..edict.bijections.edict import Order
+from ..edict.choices import Spacing
+from ..edict.inversion import check_picture, invert_picture
+from ..edict.inversion_options import InversionOptions
+from ..map_estimation.work import work_of_inversion
+from .inverted_picture import PackedPicture
+from .session import Progress, from_comfy, make_room, outside_inference_mode
 from .shared_inputs import advanced, tile
 from .sockets import CATEGORY, Backbone, EdictLatents
 
@@ -56,14 +61,14 @@ class EdictInvert(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "spacing",
-                    options=["trailing", "leading"],
+                    options=list(get_args(Spacing)),
                     default="trailing",
                     tooltip="trailing starts at the noisiest level and ends at the clean picture; "
                     "leading is what EDICT's own code does.",
                 ),
                 io.Combo.Input(
                     "order",
-                    options=["fixed", "alternate"],
+                    options=list(get_args(Order)),
                     default="fixed",
                     tooltip="fixed updates the pair as the paper prints it; alternate swaps every "
                     "other step, as EDICT's own code does.",
@@ -91,12 +96,13 @@ class EdictInvert(io.ComfyNode):
         spacing,
         order,
         tile=0,
-        bijection: Coupling = "edict",
+        bijection="edict",
     ) -> io.NodeOutput:
         """Invert the batch, one picture at a time."""
-        options = InversionOptions(
-            steps, mixing or None, spacing, order, strength, tile or "auto", bijection
-        )
+        given = {"mixing": mixing or None, "order": order}
+        own = {option: given[option] for option in option_names(bijection) if option in given}
+        chosen = bijection_options(bijection, **own)
+        options = InversionOptions(steps, spacing, strength, tile or "auto", chosen)
         device = mm.get_torch_device()
         pixels, _ = from_comfy(image)
         check_picture(pixels)
@@ -104,7 +110,7 @@ class EdictInvert(io.ComfyNode):
         progress = Progress(work_of_inversion(backbone, options), len(pixels))
         watched = progress.watch(backbone)
         made = (
-            InvertedPicture.of(invert_picture(watched, item.to(device), options), backbone)
+            PackedPicture.pack(invert_picture(watched, item.to(device), options), backbone)
             for item in pixels.split(1)
         )
         latents = list(progress.pictures(made))
@@ -115,7 +121,7 @@ class EdictInvert(io.ComfyNode):
 def _bijection() -> io.Combo.Input:
     return io.Combo.Input(
         "bijection",
-        options=list(get_args(Coupling)),
+        options=list(BIJECTIONS),
         default="edict",
         optional=True,
         tooltip="The exact way between picture and noise. edict is the paper's: two coupled "

@@ -3,9 +3,12 @@
 import comfy.model_management as mm
 import torch
 from comfy_api.latest import io
+from torch import Tensor
 
 from ..edict.inversion import reconstruct_picture
-from .session import Progress, make_room, outside_inference_mode, to_comfy, work_of_reconstruction
+from ..map_estimation.work import work_of_reconstruction
+from .inverted_picture import PackedPicture
+from .session import Progress, make_room, outside_inference_mode, to_comfy
 from .sockets import CATEGORY, EdictLatents
 
 
@@ -42,11 +45,11 @@ class EdictReconstruct(io.ComfyNode):
         device, first = mm.get_torch_device(), latents[0]
         make_room(first.picture)
         progress = Progress(work_of_reconstruction(first.backbone, first.options), len(latents))
-        pairs = (
-            [to_comfy(image) for image in reconstruct_picture(item.on(device, watched))]
-            for item in latents
-            for watched in [progress.watch(item.backbone)]
-        )
-        x, y = zip(*progress.pictures(pairs), strict=True)
+
+        def reconstruct(packed: PackedPicture) -> list[Tensor]:
+            watched = progress.watch(packed.backbone)
+            return [to_comfy(z) for z in reconstruct_picture(packed.unpack(device, watched))]
+
+        x, y = zip(*progress.pictures(map(reconstruct, latents)), strict=True)
         progress.finish()
         return io.NodeOutput(torch.cat(x), torch.cat(y))

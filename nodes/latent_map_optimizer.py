@@ -6,12 +6,13 @@ import comfy.model_management as mm
 import torch
 from comfy_api.latest import io
 
-from ..map_estimation.enhance import optimise_latents
+from ..map_estimation.enhance import optimise_noise
 from ..map_estimation.report import plot_trace
 from ..map_estimation.result import MapResult
 from ..map_estimation.settings import MapSettings
-from .inverted_picture import InvertedPicture
-from .session import Progress, make_room, outside_inference_mode, plot_to_comfy, work_of
+from ..map_estimation.work import work_of
+from .inverted_picture import PackedPicture
+from .session import Progress, make_room, outside_inference_mode, plot_to_comfy
 from .shared_inputs import check_gradient
 from .sockets import CATEGORY, EdictLatents, Fidelity, IqaPrior, MapTrace
 
@@ -149,8 +150,8 @@ class LatentMapOptimizer(io.ComfyNode):
         make_room(latents[0].picture)
         work = work_of(latents[0].backbone, settings, inverted=True)
         progress = Progress(work, len(latents), preview_every)
-        found = (_optimise(item, prior, fidelity, settings, progress) for item in latents)
-        best, results = zip(*progress.pictures(found), strict=True)
+        optimised = (_optimise(item, prior, fidelity, settings, progress) for item in latents)
+        best, results = zip(*progress.pictures(optimised), strict=True)
         progress.finish(results[-1].picture)
         traces = [result.trace for result in results]
         plots = torch.cat([plot_to_comfy(plot_trace(trace)) for trace in traces])
@@ -158,10 +159,10 @@ class LatentMapOptimizer(io.ComfyNode):
 
 
 def _optimise(
-    item: InvertedPicture, prior, fidelity, settings: MapSettings, progress: Progress
-) -> tuple[InvertedPicture, MapResult]:
+    packed: PackedPicture, prior, fidelity, settings: MapSettings, progress: Progress
+) -> tuple[PackedPicture, MapResult]:
     """One picture's best noise, and the result without it."""
-    latents = item.on(mm.get_torch_device(), progress.watch(item.backbone))
-    settings = replace(settings, inversion=item.options)
-    ((moved, result),) = optimise_latents(latents, prior, fidelity, settings, progress.step)
-    return InvertedPicture.of(moved, item.backbone), replace(result, variables=())
+    inverted = packed.unpack(mm.get_torch_device(), progress.watch(packed.backbone))
+    settings = replace(settings, inversion=packed.options)
+    ((moved, result),) = optimise_noise(inverted, prior, fidelity, settings, progress.step)
+    return PackedPicture.pack(moved, packed.backbone), replace(result, variables=())

@@ -9,11 +9,12 @@ from comfy_api.latest import io
 from ..edict.backbones import load_backbone
 from ..fidelity.loading import load_fidelity
 from ..iqa_priors.loading import load_prior
-from ..map_estimation.enhance import enhance_each
+from ..map_estimation.enhance import Enhancer, enhance_each
 from ..map_estimation.report import plot_trace, summarise
 from ..map_estimation.restraints import Restraints
 from ..map_estimation.settings import DEFAULT_PRESET, PRESETS, MapSettings
 from ..map_estimation.settings import preset as preset_settings
+from ..map_estimation.work import work_of
 from .session import (
     Progress,
     from_comfy,
@@ -22,7 +23,6 @@ from .session import (
     outside_inference_mode,
     plot_to_comfy,
     to_comfy,
-    work_of,
 )
 from .shared_inputs import check_gradient, tile
 from .sockets import CATEGORY, Backbone, Fidelity, IqaPrior, MapTrace
@@ -161,12 +161,15 @@ class PostEnhance(io.ComfyNode):
         make_room(pixels)
         backbone = backbone or load_backbone("pocket", device)
         progress = Progress(work_of(backbone, settings), len(pixels), preview_every)
-        results = enhance_each(
-            pixels,
+        enhancer = Enhancer(
             progress.watch(backbone),
             prior or load_prior("pocket", device),
             fidelity or load_fidelity("low_resolution"),
             settings,
+        )
+        results = enhance_each(
+            pixels,
+            enhancer,
             progress.step,
             restraints=Restraints(mask, guard, anchor_colours=anchor_colours),
             device=device,

@@ -2,7 +2,6 @@
 
 import functools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import comfy.model_management as mm
@@ -11,13 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..edict.bijections.two_step import START_CALLS
-from ..edict.inversion import InversionOptions, couple
-from ..edict.protocols import Backbone, Binding, Denoiser
-from ..edict.tiling.binding import can_be_cut
+from ..edict.protocols import Backbone
 from ..files.pictures import to_image
 from ..map_estimation.result import MapStep
-from ..map_estimation.settings import MapSettings
+from ..map_estimation.work import WatchedBackbone, Work
 from .native.session import current_session, native_session
 
 T = TypeVar("T")
@@ -98,60 +94,6 @@ def make_room(image: Tensor) -> None:
         mm.free_memory(BYTES_PER_PIXEL * image.shape[-1] * image.shape[-2], device)
 
 
-@dataclass(frozen=True)
-class Work:
-    """The network calls that one picture takes, at most.
-
-    Attributes:
-        reconstruction: calls of the way from noise to picture.
-        before: such ways before the first gradient: inversion and checks.
-        iterations: gradient steps.
-        start: calls that an inversion makes besides.
-    """
-
-    reconstruction: int
-    before: int = 1
-    iterations: int = 0
-    start: int = 0
-
-    @property
-    def calls(self) -> int:
-        """All of them, and 1 where none are needed."""
-        ways = self.before + 2 * self.iterations
-        return max(1, self.start + self.reconstruction * ways)
-
-    def after(self, iteration: int) -> int:
-        """Those still to come when an iterate has been evaluated and differentiated."""
-        return self.reconstruction * max(0, 2 * (self.iterations - iteration) - 1)
-
-
-def work_of_inversion(backbone: Backbone, options: InversionOptions) -> Work:
-    """What inverting a picture takes."""
-    schedule = backbone.schedule(options.steps, options.spacing).last(options.strength)
-    start = 0 if options.coupling == "edict" else START_CALLS
-    return Work(couple(_never, schedule, options).calls, start=start)
-
-
-def work_of_reconstruction(backbone: Backbone, options: InversionOptions) -> Work:
-    """What coming back takes."""
-    return replace(work_of_inversion(backbone, options), start=0)
-
-
-def work_of(backbone: Backbone, settings: MapSettings, inverted: bool = False) -> Work:
-    """What the optimiser does for each picture; with `inverted` the noise is there already."""
-    if settings.space == "pixel":  # no network: the bar counts iterations
-        return Work(1, 0, settings.iterations)
-    ways = 2 * settings.check_gradient if settings.iterations else 0
-    ways += 1 if inverted else 1 + settings.check_round_trip
-    work = work_of_inversion(backbone, settings.inversion)
-    start = 0 if inverted else work.start
-    return replace(work, before=ways, iterations=settings.iterations, start=start)
-
-
-def _never(latent: Tensor, label: float) -> Tensor:  # noqa: ARG001 - a Denoiser
-    raise RuntimeError("a map made for counting its calls was called")
-
-
 class Progress:
     """A progress bar over network calls, each of them a place to interrupt, with live previews.
 
@@ -215,36 +157,4 @@ class Progress:
 
     def watch(self, backbone: Backbone) -> Backbone:
         """The backbone with its network calls counted."""
-        return _WatchedBackbone(backbone, self)
-
-
-def _watched(
-    denoiser: Denoiser, progress: Progress, share: Callable[[], float] = lambda: 1.0
-) -> Denoiser:
-    """A denoiser whose calls are counted; one on tiles counts as one call."""
-    tiles = set()
-
-    def call(latent: Tensor, label: float) -> Tensor:
-        progress.call(share())
-        return denoiser(latent, label)
-
-    def window(*extent: int) -> Denoiser:
-        tiles.add(extent)
-        part = denoiser.window(*extent)  # pyright: ignore - it can be cut
-        return _watched(part, progress, lambda: share() / len(tiles))
-
-    if can_be_cut(denoiser):
-        call.window = window
-    return call
-
-
-class _WatchedBackbone:
-    def __init__(self, backbone: Backbone, progress: Progress):
-        self.backbone, self.progress = backbone, progress
-        self.name, self.multiple = backbone.name, backbone.multiple
-        self.recipe = backbone.recipe
-        self.schedule = backbone.schedule
-
-    def bind(self, image: Tensor) -> Binding:
-        binding = self.backbone.bind(image)
-        return binding._replace(denoiser=_watched(binding.denoiser, self.progress))
+        return WatchedBackbone(backbone, self.call)

@@ -6,25 +6,26 @@ import pytest
 import torch
 from latent_map.__main__ import main
 from latent_map.edict.backbones import load_backbone
-from latent_map.edict.bijections.two_step import START_CALLS
-from latent_map.edict.inversion import (
-    InversionOptions,
-    invert_picture,
-    reconstruct_picture,
-    round_trip_error,
-)
+from latent_map.edict.bijections import bijection_options, name_of, option_names
+from latent_map.edict.bijections.bdia import BdiaOptions
+from latent_map.edict.bijections.obelm import OBelmOptions
+from latent_map.edict.bijections.two_step import TwoStep
+from latent_map.edict.bound_picture import bind_picture
+from latent_map.edict.inversion import invert_picture, reconstruct_picture, round_trip_error
+from latent_map.edict.inversion_options import InversionOptions
 from latent_map.edict.latents_file import load_latents, save_latents
 from latent_map.edict.protocols import Binding
 from latent_map.edict.tiling.tiles import TiledDenoiser
 from latent_map.fidelity.loading import load_fidelity
 from latent_map.files.pictures import read_picture, to_image, write_image
 from latent_map.iqa_priors.prior import QualityPrior
-from latent_map.map_estimation.enhance import enhance, optimise_latents
+from latent_map.map_estimation.enhance import enhance, optimise_noise
 from latent_map.map_estimation.objective import Objective
 from latent_map.map_estimation.result import Cancel, Status
 from latent_map.map_estimation.settings import MapSettings
 from latent_map.map_estimation.solver import MapSolver
 from latent_map.map_estimation.spaces import DiffusionSpace
+from latent_map.map_estimation.terms import Ingredients, terms_of
 
 from .toys import PRIOR, ConvDenoiser, FoldingCodec, ToyBackbone, picture
 
@@ -32,17 +33,19 @@ FIDELITY = load_fidelity("mse")
 EXACT = 1e-12  # float64 latents
 RESULT = 1e-6  # pictures are float32
 SLOPE = 1e-6  # relative, of a central difference along the gradient
-every_coupling = pytest.mark.parametrize("coupling", ["edict", "bdia", "obelm"])
-every_two_step = pytest.mark.parametrize("coupling", ["bdia", "obelm"])
+every_bijection = pytest.mark.parametrize("bijection", ["edict", "bdia", "obelm"])
+every_two_step = pytest.mark.parametrize("bijection", ["bdia", "obelm"])
 
 
-def inversion(coupling, **options):
-    return InversionOptions(**{"steps": 4, "mixing": 0.93, "coupling": coupling} | options)
+def inversion(bijection, gamma=1.0, **options):
+    given = {"mixing": 0.93, "gamma": gamma}
+    own = {name: given[name] for name in option_names(bijection) if name in given}
+    return InversionOptions(4, bijection=bijection_options(bijection, **own), **options)
 
 
-def settings(coupling, iterations=5, memory="store", **options):
+def settings(bijection, iterations=5, memory="store", **options):
     return MapSettings(
-        inversion(coupling, **options),
+        inversion(bijection, **options),
         iterations=iterations,
         optimizer="adam",
         learning_rate=0.02,
@@ -81,19 +84,19 @@ class WindowedConv(ConvDenoiser):
 
 def solver_of(chosen, image=None, backbone=None):
     image = picture() if image is None else image
-    space = DiffusionSpace(
-        backbone or ToyBackbone(), image, chosen.inversion, chosen.memory, check=False
-    )
-    return MapSolver(space, image, Objective(PRIOR, FIDELITY, chosen.lam), chosen)
+    bound = bind_picture(backbone or ToyBackbone(), image, chosen.inversion)
+    space = DiffusionSpace(bound, chosen.memory, check=False)
+    objective = Objective(terms_of(Ingredients(PRIOR, FIDELITY, chosen)))
+    return MapSolver(space, image, objective, chosen)
 
 
 @pytest.mark.parametrize("strength", [1.0, 0.5])
 @pytest.mark.parametrize("spacing", ["trailing", "leading"])
 @pytest.mark.parametrize("prediction", ["eps", "v"])
-@every_coupling
-def test_inverted_pictures_come_back(coupling, prediction, spacing, strength):
+@every_bijection
+def test_inverted_pictures_come_back(bijection, prediction, spacing, strength):
     image = picture(0, 37, 53, batch=2)
-    options = inversion(coupling, spacing=spacing, strength=strength)
+    options = inversion(bijection, spacing=spacing, strength=strength)
     latents = invert_picture(ToyBackbone(prediction), image, options)
     assert round_trip_error(latents) < EXACT
     x, y = reconstruct_picture(latents)
@@ -101,18 +104,18 @@ def test_inverted_pictures_come_back(coupling, prediction, spacing, strength):
     assert (y - image).abs().max() < RESULT
 
 
-@every_coupling
-def test_a_batch_is_its_single_pictures(coupling):
+@every_bijection
+def test_a_batch_is_its_single_pictures(bijection):
     images = picture(0, 18, 22, batch=2)
-    together = invert_picture(ToyBackbone(), images, inversion(coupling)).pair
+    together = invert_picture(ToyBackbone(), images, inversion(bijection)).noise
     for index, image in enumerate(images.split(1)):
-        single = invert_picture(ToyBackbone(), image, inversion(coupling)).pair
+        single = invert_picture(ToyBackbone(), image, inversion(bijection)).noise
         for ours, wanted in zip(together, single, strict=True):
             assert (ours[index : index + 1] - wanted).abs().max() < EXACT * wanted.abs().max()
 
 
 @every_two_step
-def test_the_prior_and_the_decoder_see_one_picture(coupling):
+def test_the_prior_and_the_decoder_see_one_picture(bijection):
     seen = []
 
     def metric(image):
@@ -120,15 +123,15 @@ def test_the_prior_and_the_decoder_see_one_picture(coupling):
         return PRIOR.metric(image)
 
     prior = QualityPrior("watched", metric, PRIOR.logistic)
-    (result,) = enhance(picture(), ToyBackbone(), prior, FIDELITY, settings(coupling))
+    (result,) = enhance(picture(), ToyBackbone(), prior, FIDELITY, settings(bijection))
     assert set(seen) == {1}
     assert result.member == 0
     assert torch.equal(result.x, result.y)
 
 
 @every_two_step
-def test_the_run_starts_at_the_very_input_and_lowers_the_energy(coupling):
-    solver = solver_of(settings(coupling))
+def test_the_run_starts_at_the_very_input_and_lowers_the_energy(bijection):
+    solver = solver_of(settings(bijection))
     result = solver.run()
     reference = picture()
     start = solver.objective(reference.double(), reference.double()).energy
@@ -138,25 +141,25 @@ def test_the_run_starts_at_the_very_input_and_lowers_the_energy(coupling):
 
 
 @every_two_step
-def test_only_x_is_optimised_and_the_memory_stays_with_it(coupling):
-    inverted = invert_picture(ToyBackbone(), picture(), inversion(coupling))
-    solver = solver_of(settings(coupling))
+def test_only_x_is_optimised_and_the_memory_stays_with_it(bijection):
+    inverted = invert_picture(ToyBackbone(), picture(), inversion(bijection))
+    solver = solver_of(settings(bijection))
     result = solver.run()
     x, memory = result.variables
-    assert torch.equal(memory, inverted.pair.y)
-    assert (x - inverted.pair.x).abs().max() > 0.01
-    shown = reconstruct_picture(replace(inverted, pair=inverted.pair._replace(x=x)))
+    assert torch.equal(memory, inverted.noise.y)
+    assert (x - inverted.noise.x).abs().max() > 0.01
+    shown = reconstruct_picture(replace(inverted, noise=inverted.noise._replace(x=x)))
     assert (shown.x - result.picture).abs().max() < RESULT
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "lbfgs"])
 @every_two_step
 def test_every_optimizer_leaves_the_memory_alone_and_the_checks_content(
-    coupling, optimizer, caplog
+    bijection, optimizer, caplog
 ):
     rate = {"sgd": 100.0, "adam": 0.02, "lbfgs": 0.01}[optimizer]
     chosen = replace(
-        settings(coupling, iterations=3),
+        settings(bijection, iterations=3),
         optimizer=optimizer,
         learning_rate=rate,
         check_gradient=True,
@@ -165,14 +168,14 @@ def test_every_optimizer_leaves_the_memory_alone_and_the_checks_content(
     inverted = invert_picture(ToyBackbone(), picture(), chosen.inversion)
     (result,) = enhance(picture(), ToyBackbone(), PRIOR, FIDELITY, replace(chosen, lam=0.1))
     assert result.best_iteration > 0
-    assert torch.equal(result.variables[1], inverted.pair.y)
+    assert torch.equal(result.variables[1], inverted.noise.y)
     assert not caplog.records
 
 
 @pytest.mark.parametrize("memory", ["store", "recompute", "auto"])
 @every_two_step
-def test_the_gradient_is_the_slope_of_the_energy(coupling, memory):
-    solver = solver_of(settings(coupling, memory=memory))
+def test_the_gradient_is_the_slope_of_the_energy(bijection, memory):
+    solver = solver_of(settings(bijection, memory=memory))
     space = solver.space
     variables = space.start()
 
@@ -194,20 +197,20 @@ def test_the_gradient_is_the_slope_of_the_energy(coupling, memory):
 
 
 @every_two_step
-def test_a_whole_run_costs_half_of_edicts_calls(coupling):
+def test_a_whole_run_costs_half_of_edicts_calls(bijection):
     for memory, per_gradient in (("store", 1), ("recompute", 2)):
         backbone = ToyBackbone()
-        solver_of(settings(coupling, memory=memory), backbone=backbone).run()
+        solver_of(settings(bijection, memory=memory), backbone=backbone).run()
         # the start, five gradients, the first on the inversion's own calls, and the last picture
-        assert backbone.calls == START_CALLS + 4 * (5 * per_gradient + 1)
+        assert backbone.calls == TwoStep.start_calls + 4 * (5 * per_gradient + 1)
         other = ToyBackbone()
         solver_of(settings("edict", memory=memory), backbone=other).run()
-        assert other.calls == 2 * (backbone.calls - START_CALLS)
+        assert other.calls == 2 * (backbone.calls - TwoStep.start_calls)
 
 
 @every_two_step
-def test_the_first_picture_is_that_of_a_computed_reconstruction(coupling):
-    space = solver_of(settings(coupling)).space
+def test_the_first_picture_is_that_of_a_computed_reconstruction(bijection):
+    space = solver_of(settings(bijection)).space
     variables = space.start()
     first = space.synthesise(variables, with_gradient=True)
     assert first.shape == (1, 12, 8, 8)
@@ -215,8 +218,8 @@ def test_the_first_picture_is_that_of_a_computed_reconstruction(coupling):
 
 
 @every_two_step
-def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(coupling, tmp_path):
-    path, chosen = tmp_path / "run.state", settings(coupling)
+def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(bijection, tmp_path):
+    path, chosen = tmp_path / "run.state", settings(bijection)
 
     def stop(step):
         if step.row.iteration == 2:
@@ -245,24 +248,24 @@ def test_a_state_of_another_bijection_is_refused(tmp_path):
 
 
 @every_two_step
-def test_optimising_given_latents_equals_enhancing_the_picture(coupling):
-    images, chosen = picture(0, 18, 22, batch=2), settings(coupling)
+def test_optimising_given_latents_equals_enhancing_the_picture(bijection):
+    images, chosen = picture(0, 18, 22, batch=2), settings(bijection)
     latents = invert_picture(ToyBackbone(), images, chosen.inversion)
-    found = optimise_latents(latents, PRIOR, FIDELITY, chosen)
+    optimised = optimise_noise(latents, PRIOR, FIDELITY, chosen)
     wanted = enhance(images, ToyBackbone(), PRIOR, FIDELITY, chosen)
-    for (moved, result), expected in zip(found, wanted, strict=True):
+    for (moved, result), expected in zip(optimised, wanted, strict=True):
         assert (result.x - expected.x).abs().max() < RESULT
         assert (reconstruct_picture(moved).x - result.x).abs().max() < RESULT
 
 
-@pytest.mark.parametrize("options", [{"coupling": "bdia", "gamma": 0.9}, {"coupling": "obelm"}])
+@pytest.mark.parametrize("options", [BdiaOptions(0.9), OBelmOptions()])
 def test_saved_noise_is_the_same_bit_for_bit(options, tmp_path):
     image = picture(0, 37, 50)
-    latents = invert_picture(load_backbone("pocket"), image, InversionOptions(3, **options))
+    latents = invert_picture(load_backbone("pocket"), image, InversionOptions(3, bijection=options))
     save_latents(tmp_path / "a.state", latents)
     again = load_latents(tmp_path / "a.state")
-    assert again.options == latents.options
-    assert all(torch.equal(a, b) for a, b in zip(again.pair, latents.pair, strict=True))
+    assert again.bound.options == latents.bound.options
+    assert all(torch.equal(a, b) for a, b in zip(again.noise, latents.noise, strict=True))
     pictures = reconstruct_picture(latents), reconstruct_picture(again)
     assert torch.equal(pictures[0].x, pictures[1].x)
     assert (pictures[0].x - image).abs().max() < RESULT
@@ -275,34 +278,37 @@ def test_the_command_line_takes_them(arguments, tmp_path, capsys):
     invert = ["invert", str(before), "-o", str(state), "--steps", "3"]
     assert main([*invert, "--bijection", *arguments]) == 0
     assert float(capsys.readouterr().out.split()[-1]) < EXACT
-    assert load_latents(state).options.coupling == arguments[0]
+    assert name_of(load_latents(state).bound.options.bijection) == arguments[0]
     assert main(["reconstruct", str(state), "-o", str(after)]) == 0
     assert torch.equal(read_picture(after).pixels, read_picture(before).pixels)
     enhance_ = ["enhance", str(before), "-o", str(after), "--prior", "niqe"]
     assert main([*enhance_, "--gamma", "0.9"]) == 2
-    assert "--gamma is BDIA's" in capsys.readouterr().err
+    assert (
+        "--gamma does not go with the bijection edict: give --bijection bdia"
+        in capsys.readouterr().err
+    )
 
 
 @every_two_step
-def test_on_tiles_the_map_is_that_of_the_blended_network(coupling):
+def test_on_tiles_the_map_is_that_of_the_blended_network(bijection):
     image = picture(0, 40, 32)
-    tiled = invert_picture(WindowedBackbone(), image, inversion(coupling, tile=20))
-    denoiser = tiled.bijection.denoiser
+    tiled = invert_picture(WindowedBackbone(), image, inversion(bijection, tile=20))
+    denoiser = tiled.bound.bijection.denoiser
     assert isinstance(denoiser, TiledDenoiser)
     assert round_trip_error(tiled) < EXACT
-    blended = replace(tiled.bijection, denoiser=denoiser.__call__)
-    start = tiled.codec.encode(image)
+    blended = replace(tiled.bound.bijection, denoiser=denoiser.__call__)
+    start = tiled.bound.codec.encode(image)
     wanted = blended.invert(blended.start(start))
-    for ours, theirs in zip(tiled.pair, wanted, strict=True):
+    for ours, theirs in zip(tiled.noise, wanted, strict=True):
         assert (ours - theirs).abs().max() < EXACT * theirs.abs().max()
-    whole = invert_picture(WindowedBackbone(), image, inversion(coupling, tile=None))
-    assert (whole.pair.x - tiled.pair.x).abs().max() > 1e-4  # it is another map
+    whole = invert_picture(WindowedBackbone(), image, inversion(bijection, tile=None))
+    assert (whole.noise.x - tiled.noise.x).abs().max() > 1e-4  # it is another map
 
 
 @every_two_step
-def test_the_gradient_on_tiles_is_the_slope_of_the_energy(coupling):
+def test_the_gradient_on_tiles_is_the_slope_of_the_energy(bijection):
     image = picture(0, 40, 32)
-    chosen = settings(coupling, tile=20)
+    chosen = settings(bijection, tile=20)
     solver = solver_of(chosen, image, WindowedBackbone())
     space = solver.space
     variables = space.start()
@@ -318,9 +324,9 @@ def test_the_gradient_on_tiles_is_the_slope_of_the_energy(coupling):
 
 @pytest.mark.parametrize("rate", [0.02, 5.0])
 @every_two_step
-def test_where_memory_runs_out_each_noise_keeps_its_own_memory(coupling, rate):
+def test_where_memory_runs_out_each_noise_keeps_its_own_memory(bijection, rate):
     image, backbone = picture(0, 40, 32), WindowedBackbone()
-    chosen = replace(settings(coupling, tile=None), learning_rate=rate, lam=0.1)
+    chosen = replace(settings(bijection, tile=None), learning_rate=rate, lam=0.1)
     solver = solver_of(chosen, image, backbone)
 
     def shrink(step):

@@ -7,19 +7,20 @@ import torch
 import torch.nn.functional as F
 from latent_map.edict.backbones import load_backbone
 from latent_map.edict.backbones.compiled import CompiledBackbone
-from latent_map.edict.bijections.edict import LatentPair
-from latent_map.edict.inversion import InversionOptions, bind, invert_picture, round_trip_error
+from latent_map.edict.bijections.bijection import LatentPair
+from latent_map.edict.bound_picture import bind_picture
+from latent_map.edict.inversion import invert_picture, round_trip_error
 from latent_map.edict.protocols import Binding
 from latent_map.edict.tape import Tape
 from torch import nn
 
-from .toys import LATENT_CHANNELS, FoldingCodec, ToyBackbone, noise, picture
+from .toys import LATENT_CHANNELS, FoldingCodec, ToyBackbone, edict, noise, picture
 
 # Traced and differentiated ahead of time as the real compiler does it, but no C++ is made.
 TRACED = "aot_eager"
 SAME = 1e-12  # the state's rounding in float64
 ALIKE = 1e-5  # the network's, in float32
-OPTIONS = InversionOptions(3, 0.93, tile=None)
+OPTIONS = edict(3, tile=None)
 
 
 class Network(nn.Module):
@@ -80,7 +81,7 @@ def never_the_same(graph, _):
 
 
 def gradient(backbone, image, memory):
-    bijection, _ = bind(backbone, image, OPTIONS)
+    bijection = bind_picture(backbone, image, OPTIONS).bijection
     pair = LatentPair(*noise(3, 2, 1, LATENT_CHANNELS, 8, 8))
     tape = Tape(bijection.calls, memory)
     bijection.reconstruct(pair, tape)
@@ -120,8 +121,8 @@ def test_the_gradient_is_the_plain_networks(traced, memory):
 
 
 def test_tiles_of_a_compiled_network_are_the_plain_ones(traced):
-    image, options = picture(height=32, width=32), InversionOptions(2, 0.93, tile=16)
-    found, wanted = (invert_picture(b, image, options).pair.x for b in (traced, Backbone()))
+    image, options = picture(height=32, width=32), edict(2, tile=16)
+    found, wanted = (invert_picture(b, image, options).noise.x for b in (traced, Backbone()))
     assert torch.allclose(found, wanted, rtol=ALIKE, atol=ALIKE)
 
 
@@ -134,7 +135,7 @@ def test_what_cannot_be_compiled_goes_on_as_it_is_with_one_warning(backend, capl
     assert len([r for r in caplog.records if "torch.compile" in r.message]) == 1
     assert round_trip_error(latents) < SAME
     plain = invert_picture(Backbone(), picture(), OPTIONS)
-    assert torch.equal(latents.pair.x, plain.pair.x)
+    assert torch.equal(latents.noise.x, plain.noise.x)
 
 
 def test_running_out_of_memory_is_no_reason_to_go_on_without(caplog):

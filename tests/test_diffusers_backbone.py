@@ -14,13 +14,9 @@ from latent_map.edict.backbones.stable_diffusion.backbone import (
 from latent_map.edict.backbones.stable_diffusion.denoiser import UNetDenoiser
 from latent_map.edict.backbones.stable_diffusion.find import find_checkpoint
 from latent_map.edict.backbones.stable_diffusion.options import DiffusersOptions
-from latent_map.edict.bijections.edict import LatentPair
-from latent_map.edict.inversion import (
-    bind,
-    invert_picture,
-    reconstruct_picture,
-    round_trip_error,
-)
+from latent_map.edict.bijections.bijection import LatentPair
+from latent_map.edict.bound_picture import bind_picture
+from latent_map.edict.inversion import invert_picture, reconstruct_picture, round_trip_error
 from latent_map.edict.latents_file import load_latents, save_latents
 from latent_map.edict.tape import Tape
 from latent_map.fidelity.loading import load_fidelity
@@ -66,7 +62,7 @@ def test_a_single_file_gives_what_the_folder_gives(models, name):
         )
         assert torch.equal(single.conditioning.text, folder.conditioning.text)
         assert single.schedule(7) == folder.schedule(7)
-        torch.testing.assert_close(inverted(single).pair.x, expected.pair.x, rtol=SAME, atol=SAME)
+        torch.testing.assert_close(inverted(single).noise.x, expected.noise.x, rtol=SAME, atol=SAME)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -93,7 +89,7 @@ def test_a_saved_picture_is_reconstructed_from_its_file(models, guided, tmp_path
     latents = inverted(guided)
     save_latents(tmp_path / "a.state", latents)
     again = load_latents(tmp_path / "a.state")
-    assert again.backbone.name == guided.name
+    assert again.bound.backbone.name == guided.name
     torch.testing.assert_close(reconstruct_picture(again).x, reconstruct_picture(latents).x)
 
 
@@ -104,8 +100,8 @@ def test_a_finite_difference_agrees_with_the_gradient(models, name, strength, cf
     """Where eps-prediction starts from pure noise, a random network is too chaotic for this."""
     backbone = load(models, name, controlnet=str(models / f"{name}_control"), cfg=cfg)
     options = replace(QUICK, strength=strength)
-    bijection, _ = bind(backbone, IMAGE, options)
-    pair = invert_picture(backbone, IMAGE, options).pair
+    bijection = bind_picture(backbone, IMAGE, options).bijection
+    pair = invert_picture(backbone, IMAGE, options).noise
     weight = torch.randn(pair.x.shape, generator=torch.Generator().manual_seed(5)).double()
 
     def energy(x):
@@ -161,7 +157,7 @@ def test_a_half_precision_network_inverts_exactly(models, dtype):
     latents = inverted(backbone)
     assert backbone.networks.unet.dtype == getattr(torch, dtype)
     assert backbone.networks.vae.dtype == torch.float32
-    assert latents.pair.x.dtype == torch.float64
+    assert latents.noise.x.dtype == torch.float64
     assert round_trip_error(latents) < ROUND_TRIP
 
 

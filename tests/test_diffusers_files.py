@@ -136,8 +136,8 @@ def test_pickles_are_read_only_as_weights(models, tmp_path, capsys):
     folder = broken(tmp_path / "model", UNET, None)
     pickle = (folder / UNET).with_suffix(".bin")
     torch.save(tensors, pickle)
-    expected = inverted(load(models, "sd15")).pair.x
-    assert torch.equal(inverted(load_diffusers(path=folder)).pair.x, expected)
+    expected = inverted(load(models, "sd15")).noise.x
+    assert torch.equal(inverted(load_diffusers(path=folder)).noise.x, expected)
     torch.save({**tensors, "extra": Harmful()}, pickle)
     refused(folder, str(pickle), "could run its code")
     assert "this code ran" not in capsys.readouterr().out
@@ -154,8 +154,8 @@ def test_sharded_weights_are_joined(models, tmp_path):
         save_file({name: tensors[name] for name in own}, folder / "unet" / file)
     index = {"weight_map": {name: file for file, own in shards.items() for name in own}}
     (folder / f"{UNET}.index.json").write_text(json.dumps(index))
-    expected = inverted(load(models, "sd15")).pair.x
-    assert torch.equal(inverted(load_diffusers(path=folder)).pair.x, expected)
+    expected = inverted(load(models, "sd15")).noise.x
+    assert torch.equal(inverted(load_diffusers(path=folder)).noise.x, expected)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from latent_map.edict.bijections.edict import Bijection, LatentPair
+from latent_map.edict.bijections.bijection import LatentPair
+from latent_map.edict.bijections.edict import Edict
 from latent_map.edict.schedule import scaled_linear_alphas, vp_schedule
 from latent_map.edict.tape import Tape
 from safetensors.torch import load_file
@@ -47,7 +48,7 @@ def case(request, golden, unet):
     schedule = vp_schedule(scaled_linear_alphas(), meta["T"], "eps", "leading")
 
     def bijection(order):
-        return Bijection(denoiser, schedule, meta["p"], order)
+        return Edict(denoiser, schedule, meta["p"], order)
 
     return (lambda name: golden.get(name, golden.get(f"{request.param}.{name}"))), bijection
 

@@ -2,26 +2,26 @@ from dataclasses import replace
 
 import pytest
 import torch
+from latent_map.edict.bijections.edict import EdictOptions
+from latent_map.edict.bound_picture import pad
 from latent_map.edict.inversion import (
     MAX_ASPECT,
-    InversionOptions,
-    crop,
     invert_picture,
-    pad,
     reconstruct_picture,
     round_trip_error,
 )
+from latent_map.edict.inversion_options import InversionOptions
 from latent_map.fidelity.loading import load_fidelity
 from latent_map.iqa_priors.logistic import Logistic
 from latent_map.iqa_priors.prior import QualityPrior
-from latent_map.map_estimation.enhance import enhance, enhance_each, optimise_latents
+from latent_map.map_estimation.enhance import Enhancer, enhance, enhance_each, optimise_noise
 from latent_map.map_estimation.result import Cancel, NonFiniteError, Status
 from latent_map.map_estimation.settings import PRESETS, MapSettings, preset
 
-from .toys import PRIOR, ToyBackbone, picture
+from .toys import PRIOR, ToyBackbone, edict, picture
 
 FIDELITY = load_fidelity("low_resolution")
-INVERSION = InversionOptions(3, 0.93)
+INVERSION = edict(3)
 SETTINGS = MapSettings(
     INVERSION, iterations=5, optimizer="adam", learning_rate=0.02, memory="store"
 )
@@ -81,7 +81,7 @@ def test_crop_undoes_pad(sides, multiple):
     padded = pad(image, multiple)
     assert all(side % multiple == 0 for side in padded.shape[-2:])
     assert all(0 <= new - old < multiple for new, old in zip(padded.shape[-2:], sides, strict=True))
-    assert torch.equal(crop(padded, image), image)
+    assert torch.equal(padded[..., : image.shape[-2], : image.shape[-1]], image)
     assert set(padded.unique().tolist()) == set(image.unique().tolist())
 
 
@@ -124,7 +124,7 @@ def test_a_finished_run_leaves_no_state(tmp_path):
     [
         ({"image": picture(5)}, "picture"),
         ({"settings": replace(SETTINGS, lam=0.02)}, "settings"),
-        ({"settings": replace(SETTINGS, inversion=InversionOptions(4, 0.93))}, "settings"),
+        ({"settings": replace(SETTINGS, inversion=edict(4))}, "settings"),
         ({"prior": replace(PRIOR, name="other")}, "prior"),
         ({"fidelity": load_fidelity("mse")}, "fidelity"),
         ({"fidelity": load_fidelity("low_resolution", scale=2)}, "fidelity"),
@@ -180,9 +180,9 @@ def test_a_broken_prior_raises_and_carries_the_best():
 def test_optimising_given_latents_equals_enhancing_the_picture():
     images, backbone = picture(0, 18, 22, batch=2), ToyBackbone()
     latents = invert_picture(backbone, images, INVERSION)
-    found = optimise_latents(latents, PRIOR, FIDELITY, SETTINGS)
+    optimised = optimise_noise(latents, PRIOR, FIDELITY, SETTINGS)
     wanted = run(images)
-    for (moved, result), expected in zip(found, wanted, strict=True):
+    for (moved, result), expected in zip(optimised, wanted, strict=True):
         assert (result.x - expected.x).abs().max() < BATCHING
         shown = reconstruct_picture(moved)
         assert (shown.x - result.x).abs().max() < BATCHING
@@ -192,7 +192,7 @@ def test_optimising_given_latents_equals_enhancing_the_picture():
 def test_latents_cannot_be_optimised_in_pixel_space():
     latents = invert_picture(ToyBackbone(), picture(), INVERSION)
     with pytest.raises(ValueError, match="diffusion space"):
-        optimise_latents(latents, PRIOR, FIDELITY, replace(SETTINGS, space="pixel"))
+        optimise_noise(latents, PRIOR, FIDELITY, replace(SETTINGS, space="pixel"))
 
 
 @pytest.mark.parametrize("strength", [1.0, 0.3])
@@ -246,8 +246,8 @@ def test_a_picture_too_small_for_the_fidelity_is_refused_before_anything_is_comp
     calls = backbone.calls
     for work in (
         lambda: enhance(picture(), backbone, PRIOR, large, SETTINGS),
-        lambda: enhance_each(picture(batch=2), backbone, PRIOR, large, SETTINGS),
-        lambda: optimise_latents(latents, PRIOR, large, SETTINGS),
+        lambda: enhance_each(picture(batch=2), Enhancer(backbone, PRIOR, large, SETTINGS)),
+        lambda: optimise_noise(latents, PRIOR, large, SETTINGS),
     ):
         with pytest.raises(ValueError, match="16x16 pixels, fidelity 'low_resolution' needs 17 a"):
             work()
@@ -259,9 +259,10 @@ def test_a_picture_too_small_for_the_fidelity_is_refused_before_anything_is_comp
     ("options", "message"),
     [
         ({"steps": 0}, "choose from 1 to 1000"),
-        ({"steps": 20, "mixing": 0.4}, "0.5, 1"),
+        ({"steps": 20, "bijection": EdictOptions(0.4)}, "0.5, 1"),
         ({"steps": 3}, "0.5, 1"),  # the paper's p is below 0.5 there
         ({"strength": 0.0}, "strength"),
+        ({"spacing": "even"}, "trailing or leading"),
     ],
 )
 def test_impossible_inversion_options_are_refused(options, message):

@@ -6,12 +6,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from latent_map.edict.inversion import (
-    InversionOptions,
-    bind,
-    invert_picture,
-    reconstruct_picture,
-)
+from latent_map.edict.bound_picture import bind_picture
+from latent_map.edict.inversion import invert_picture, reconstruct_picture
+from latent_map.edict.inversion_options import InversionOptions
 from latent_map.edict.latents_file import load_latents
 from latent_map.edict.memory import graph_bytes, is_out_of_memory
 from latent_map.edict.protocols import Binding
@@ -20,16 +17,16 @@ from latent_map.edict.tiling.binding import tile_that_fits
 from latent_map.edict.tiling.tiles import TiledDenoiser
 from latent_map.fidelity.loading import load_fidelity
 from latent_map.files.state_file import load_state, save_state
-from latent_map.map_estimation.enhance import enhance, optimise_latents
+from latent_map.map_estimation.enhance import enhance, optimise_noise
 from latent_map.map_estimation.result import Cancel, Status
 from latent_map.map_estimation.settings import MapSettings
 
-from .toys import PRIOR, ConvDenoiser, FoldingCodec, ToyBackbone, picture
+from .toys import PRIOR, ConvDenoiser, FoldingCodec, ToyBackbone, edict, picture
 
 FIDELITY = load_fidelity("mse")
 SAME = 1e-12  # float64: the same latents by way of another noise
 RESULT = 1e-6  # pictures are float32
-OPTIONS = InversionOptions(3, 0.93, tile=None)
+OPTIONS = edict(3, tile=None)
 SETTINGS = MapSettings(
     OPTIONS, iterations=4, optimizer="adam", learning_rate=0.02, memory="store", lam=0.1
 )
@@ -160,7 +157,7 @@ def test_a_denoiser_that_cannot_be_cut_is_not_tiled():
     with pytest.raises(torch.OutOfMemoryError, match="the whole picture"):
         enhance(picture(height=40), Whole(Budget(pixels=9)), PRIOR, FIDELITY, SETTINGS)
     with pytest.raises(ValueError, match="cannot work on tiles"):
-        bind(Whole(Budget()), picture(height=40), replace(OPTIONS, tile=16))
+        bind_picture(Whole(Budget()), picture(height=40), replace(OPTIONS, tile=16))
 
 
 def test_other_errors_pass_through():
@@ -176,10 +173,10 @@ def test_optimised_noise_belongs_to_the_map_it_is_returned_with():
     latents = invert_picture(BudgetedBackbone(budget), image, OPTIONS)
     settings = replace(SETTINGS, memory="recompute")
     shrink = after(1, lambda: setattr(budget, "pixels", 32 * 32))
-    ((moved, result),) = optimise_latents(latents, PRIOR, FIDELITY, settings, shrink)
-    assert latents.options.tile is None
-    assert moved.options.tile == 20
-    assert isinstance(moved.bijection.denoiser, TiledDenoiser)
+    ((moved, result),) = optimise_noise(latents, PRIOR, FIDELITY, settings, shrink)
+    assert latents.bound.tile is None
+    assert moved.bound.tile == 20
+    assert isinstance(moved.bound.bijection.denoiser, TiledDenoiser)
     pictures = reconstruct_picture(moved)
     assert float((pictures.x - result.x).abs().max()) < RESULT
     assert float((pictures.y - result.y).abs().max()) < RESULT
@@ -190,7 +187,7 @@ def test_the_best_iterate_survives_a_change_of_map():
     latents = invert_picture(BudgetedBackbone(budget), image, OPTIONS)
     settings = replace(SETTINGS, memory="recompute", lam=1e-6, iterations=5)
     shrink = after(3, lambda: setattr(budget, "pixels", 32 * 32))
-    ((moved, result),) = optimise_latents(latents, PRIOR, FIDELITY, settings, shrink)
+    ((moved, result),) = optimise_noise(latents, PRIOR, FIDELITY, settings, shrink)
     assert result.best_iteration == 0  # with next to no prior, nothing is better than the input
     pictures = reconstruct_picture(moved)
     assert float((pictures.x - result.x).abs().max()) < RESULT
@@ -199,7 +196,7 @@ def test_the_best_iterate_survives_a_change_of_map():
 def test_inverting_alone_finds_a_tile_and_says_so():
     budget, image = Budget(pixels=24 * 24), picture(height=40, width=32)
     latents = invert_picture(BudgetedBackbone(budget), image, OPTIONS)
-    assert latents.options.tile == 20
+    assert latents.bound.tile == 20
     assert float((reconstruct_picture(latents).x - image).abs().max()) < RESULT
 
 
@@ -249,7 +246,7 @@ def test_auto_leaves_pictures_whole_that_fit_and_cuts_those_that_do_not(monkeypa
     assert tile_with(1) == 16
     monkeypatch.setattr(tiled_binding, "free_memory", lambda device: 1)
     assert tile_that_fits(backbone, image[..., :16, :16]) is None
-    assert invert_picture(backbone, image, replace(OPTIONS, tile="auto")).options.tile == 16
+    assert invert_picture(backbone, image, replace(OPTIONS, tile="auto")).bound.tile == 16
 
 
 def test_a_file_of_noise_from_before_there_were_tiles_has_none(tmp_path):
@@ -259,7 +256,7 @@ def test_a_file_of_noise_from_before_there_were_tiles_has_none(tmp_path):
     path = tmp_path / "old.safetensors"
     save_state(path, "EDICT latents", tensors, {"backbone": "pocket", "options": options})
     assert "tile" not in load_state(path, "EDICT latents")[1]["options"]
-    assert load_latents(path).options.tile is None
+    assert load_latents(path).bound.tile is None
 
 
 @pytest.mark.parametrize("tile", [0, -16, 1.5, "small"])

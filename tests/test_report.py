@@ -7,7 +7,8 @@ from latent_map.iqa_priors.logistic import Logistic
 from latent_map.iqa_priors.prior import QualityPrior
 from latent_map.map_estimation.curves import PAPER
 from latent_map.map_estimation.report import (
-    CURVES,
+    COLOURS,
+    ENERGY_COLOUR,
     before_after_sheet,
     describe_run,
     plot_trace,
@@ -22,7 +23,8 @@ BRIGHTNESS = QualityPrior("brightness", lambda image: image.mean((1, 2, 3)), Log
 
 def result(best=1, size=(20, 30), rows=3):
     after = torch.full((1, 3, *size), 0.75)
-    trace = tuple(TraceRow(i, -0.1 * i, 0.01 * i, 0.2 + 0.1 * i) for i in range(rows))
+    terms = [{"quality": 0.2 + 0.1 * i, "fidelity": 0.01 * i} for i in range(rows)]
+    trace = tuple(TraceRow(i, -0.1 * i, values) for i, values in enumerate(terms))
     return MapResult(Status.ITERATIONS_DONE, after, after - 0.25, best, trace)
 
 
@@ -53,23 +55,24 @@ def test_a_sheet_without_a_trace_has_plain_captions():
 @pytest.mark.parametrize("rows", [0, 1, 2, 500])
 def test_a_trace_of_any_length_is_plotted(rows):
     plot = plot_trace(result(rows=rows).trace, width=320, panel=100)
-    assert plot.size == (320, 100 * len(CURVES))
+    count = 3 if rows else 1
+    assert plot.size == (320, 100 * count)
     drawn = {tuple(colour) for colour in np.asarray(plot).reshape(-1, 3).tolist()}
-    assert set(CURVES.values()) <= drawn
+    assert {*COLOURS[: count - 1], ENERGY_COLOUR} <= drawn
 
 
 def test_a_constant_trace_is_a_level_line():
-    trace = tuple(TraceRow(i, 0.0, 0.0, 0.5) for i in range(20))
+    trace = tuple(TraceRow(i, 0.0, {"quality": 0.5, "fidelity": 0.0}) for i in range(20))
     plot = np.asarray(plot_trace(trace))[30:140, 80:600]
-    rows = (plot == CURVES["quality"]).all(-1).sum(1)
+    rows = (plot == COLOURS[0]).all(-1).sum(1)
     assert rows.max() == plot.shape[1]
     assert (rows > 0).sum() <= 5  # the line and its dots
 
 
 def test_the_curve_of_a_rising_trace_rises():
-    trace = tuple(TraceRow(i, 0.0, 0.0, float(i)) for i in range(10))
+    trace = tuple(TraceRow(i, 0.0, {"quality": float(i), "fidelity": 0.0}) for i in range(10))
     plot = np.asarray(plot_trace(trace))[26:132, 72:620]
-    at = (plot == CURVES["quality"]).all(-1).argmax(0)
+    at = (plot == COLOURS[0]).all(-1).argmax(0)
     assert at[5] > at[len(at) // 2] > at[-40]
 
 

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from latent_map.edict.inversion import InversionOptions
 from latent_map.fidelity.loading import load_fidelity
 from latent_map.iqa_priors.logistic import Logistic
 from latent_map.iqa_priors.prior import QualityPrior
@@ -12,14 +11,14 @@ from latent_map.map_estimation.enhance import enhance
 from latent_map.map_estimation.restraints import Restraints, coarse
 from latent_map.map_estimation.result import Cancel, Status
 from latent_map.map_estimation.settings import MapSettings
+from latent_map.map_estimation.terms import Ingredients
+from latent_map.map_estimation.terms.fidelity import fidelity_term
 from torch.autograd import gradcheck
 
-from .toys import PRIOR, FoldingCodec, ToyBackbone, picture
+from .toys import PRIOR, FoldingCodec, ToyBackbone, edict, picture
 
 FIDELITY = load_fidelity("mse")
-SETTINGS = MapSettings(
-    InversionOptions(3, 0.93), iterations=5, optimizer="adam", learning_rate=0.02, memory="store"
-)
+SETTINGS = MapSettings(edict(3), iterations=5, optimizer="adam", learning_rate=0.02, memory="store")
 EXACT_SUM = 1e-12  # float64 sums in another order
 LEFT = torch.zeros(1, 1, 16, 16)
 LEFT[..., :8] = 1
@@ -88,10 +87,10 @@ def test_a_guard_of_weight_zero_is_no_guard():
 
 def test_the_guarded_fidelity_by_hand():
     x, reference = torch.full((1, 3, 16, 16), 0.5), torch.zeros(1, 3, 16, 16)
-    guarded = Restraints(guard=LEFT, guard_weight=4.0).fidelity(FIDELITY)
-    assert (guarded.identity, guarded.min_side) == (FIDELITY.identity, FIDELITY.min_side)
-    assert guarded is not None
-    assert float(guarded(x, reference)) == pytest.approx(0.25 + 4 * 0.125)
+    guarded = Restraints(guard=LEFT, guard_weight=4.0)
+    term = fidelity_term(Ingredients(PRIOR, FIDELITY, SETTINGS, guarded))
+    assert term is not None
+    assert float(term.value(x, reference, None)) == pytest.approx(0.25 + 4 * 0.125)
 
 
 def test_anchored_colours_stay_while_detail_changes():

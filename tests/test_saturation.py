@@ -3,12 +3,9 @@
 import pytest
 from latent_map.iqa_priors.logistic import Logistic
 from latent_map.iqa_priors.prior import QualityPrior
-from latent_map.map_estimation.objective import Objective
 from latent_map.map_estimation.settings import MapSettings
-from latent_map.map_estimation.solver import MapSolver
-from latent_map.map_estimation.spaces import PixelSpace
 
-from .toys import picture
+from .toys import picture, solver_of
 
 
 def warnings_of(xi3, caplog, lower_better=False):
@@ -21,7 +18,7 @@ def warnings_of(xi3, caplog, lower_better=False):
     image = picture()
     settings = MapSettings(space="pixel", iterations=1, check_round_trip=False)
     with caplog.at_level("WARNING"):
-        MapSolver(PixelSpace(image), image, Objective(prior, None), settings).run()
+        solver_of(settings, prior, image=image).run()
     return [r.getMessage() for r in caplog.records if "steepest" in r.getMessage()]
 
 

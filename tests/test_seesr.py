@@ -12,8 +12,9 @@ from latent_map.edict.backbones import load_backbone
 from latent_map.edict.backbones.seesr import backbone as seesr
 from latent_map.edict.backbones.seesr.dape import convert
 from latent_map.edict.backbones.seesr.options import SeesrOptions
-from latent_map.edict.bijections.edict import LatentPair, differentiable_reconstruct
-from latent_map.edict.inversion import InversionOptions, invert_picture, round_trip_error
+from latent_map.edict.bijections.bijection import LatentPair
+from latent_map.edict.inversion import invert_picture, round_trip_error
+from latent_map.edict.inversion_options import InversionOptions
 from latent_map.edict.latents_file import load_latents, save_latents
 from latent_map.fidelity.loading import load_fidelity
 from latent_map.map_estimation.enhance import enhance
@@ -22,7 +23,7 @@ from safetensors.torch import load_file, save_file
 
 from .tiny_diffusers import SD2, SD15, write_controlnet, write_folder, write_single_file
 from .tiny_seesr import TOKENS, write_pickles, write_seesr
-from .toys import PRIOR, noise, picture
+from .toys import PRIOR, differentiable_reconstruct, edict, noise, picture
 
 SIDE = 32
 TOLD_APART = 1e-3  # relative
@@ -62,7 +63,7 @@ def copied(files, tmp_path):
 
 def test_a_picture_makes_the_round_trip(backbone):
     latents = invert_picture(backbone, picture(0, SIDE, SIDE), InversionOptions(steps=6))
-    assert latents.pair.x.shape == (1, 4, SIDE // 8, SIDE // 8)
+    assert latents.noise.x.shape == (1, 4, SIDE // 8, SIDE // 8)
     assert round_trip_error(latents) < ROUND_TRIP
 
 
@@ -93,18 +94,18 @@ def test_the_gradient_is_the_slope(double):
     latents = invert_picture(double, image, InversionOptions(steps=6, strength=0.34))
 
     def energy(x, y):
-        pair = differentiable_reconstruct(latents.bijection, LatentPair(x, y))
-        decoded = torch.cat([latents.codec.decode(z) for z in pair])
+        pair = differentiable_reconstruct(latents.bound.bijection, LatentPair(x, y))
+        decoded = torch.cat([latents.bound.codec.decode(z) for z in pair])
         return (decoded - image).square().mean() - 0.01 * decoded.var()
 
-    leaves = [z.clone().requires_grad_(True) for z in latents.pair]
+    leaves = [z.clone().requires_grad_(True) for z in latents.noise]
     gradient = torch.autograd.grad(energy(*leaves), leaves)
     length = float(torch.cat(gradient).norm())
     along = [STEP * (g / length + 0.1 * noise(5, *g.shape)) for g in gradient]
     slope = sum(float((g * d).sum()) for g, d in zip(gradient, along, strict=True))
     with torch.no_grad():
         ends = [
-            energy(*(z + k * d for z, d in zip(latents.pair, along, strict=True))) for k in (1, -1)
+            energy(*(z + k * d for z, d in zip(latents.noise, along, strict=True))) for k in (1, -1)
         ]
     assert float(ends[0] - ends[1]) / 2 == pytest.approx(slope, rel=SLOPE)
 
@@ -146,10 +147,10 @@ def test_the_text_encoder_is_freed(files, monkeypatch):
 
 
 def test_inverted_pictures_are_loaded_again(backbone, tmp_path):
-    latents = invert_picture(backbone, picture(3, SIDE, SIDE), InversionOptions(3, 0.93))
+    latents = invert_picture(backbone, picture(3, SIDE, SIDE), edict(3))
     save_latents(tmp_path / "latents", latents)
     again = load_latents(tmp_path / "latents")
-    assert again.backbone.name == backbone.name
+    assert again.bound.backbone.name == backbone.name
     assert round_trip_error(again) < ROUND_TRIP
 
 
@@ -203,7 +204,7 @@ def test_without_dape_it_is_refused_until_asked_for(copied, caplog):
     tokens = blind.bind(picture(0, SIDE, SIDE)).denoiser.tokens
     assert tokens.shape == (1, 145, 512)
     assert not tokens.any()
-    latents = invert_picture(blind, picture(0, SIDE, SIDE), InversionOptions(3, 0.93))
+    latents = invert_picture(blind, picture(0, SIDE, SIDE), edict(3))
     assert round_trip_error(latents) < ROUND_TRIP
 
 

@@ -8,22 +8,23 @@ from dataclasses import replace
 
 import pytest
 import torch
-from latent_map.edict.inversion import InversionOptions
+from latent_map.edict.bijections import name_of
 from latent_map.fidelity.loading import load_fidelity
 from latent_map.iqa_priors.logistic import Logistic
 from latent_map.iqa_priors.prior import QualityPrior
 from latent_map.iqa_priors.score_report import score_pictures
-from latent_map.map_estimation.enhance import enhance, enhance_each
+from latent_map.map_estimation.enhance import Enhancer, enhance, enhance_each
 from latent_map.map_estimation.restraints import Restraints
 from latent_map.map_estimation.result import Cancel, NonFiniteError, Status
 from latent_map.map_estimation.settings import MapSettings
+from latent_map.map_estimation.work import work_of
 
 from .simulated_comfyui import simulated_nodes
 from .simulated_device import SIMULATED, SimulatedDevice
-from .toys import PRIOR, ToyBackbone, picture
+from .toys import PRIOR, ToyBackbone, edict, picture
 
 FIDELITY = load_fidelity("low_resolution")
-INVERSION = InversionOptions(3, 0.93, tile=None)
+INVERSION = edict(3, tile=None)
 SETTINGS = MapSettings(
     INVERSION, iterations=2, optimizer="adam", learning_rate=0.02, memory="recompute"
 )
@@ -154,7 +155,7 @@ def test_a_longer_batch_takes_no_more_of_the_device(restrained):
     def work(count):
         images = picture(batch=count)
         masks = torch.rand(2, count, 1, 16, 16)
-        given = (images, Forgetful(), PRIOR, FIDELITY, replace(SETTINGS, iterations=1))
+        given = (images, Enhancer(Forgetful(), PRIOR, FIDELITY, replace(SETTINGS, iterations=1)))
         options = {"restraints": Restraints(*masks)} if restrained else {}
         return list(enhance_each(*given, **options, device=SIMULATED))
 
@@ -163,12 +164,13 @@ def test_a_longer_batch_takes_no_more_of_the_device(restrained):
 
 def test_each_picture_is_enhanced_when_it_is_asked_for():
     backbone, images = ToyBackbone(), picture(batch=3)
-    found = enhance_each(images, backbone, PRIOR, FIDELITY, SETTINGS, device=torch.device("cpu"))
+    enhancer = Enhancer(backbone, PRIOR, FIDELITY, SETTINGS)
+    made = enhance_each(images, enhancer, device=torch.device("cpu"))
     assert backbone.calls == 0
-    first = next(found)
+    first = next(made)
     per_picture = backbone.calls
     assert per_picture > 0
-    results = [first, *found]
+    results = [first, *made]
     assert backbone.calls == 3 * per_picture
     for result, wanted in zip(results, enhance(images, *_given()), strict=True):
         assert torch.equal(result.x, wanted.x)
@@ -191,7 +193,7 @@ def test_the_nodes_refuse_a_picture_too_small_for_the_fidelity(nodes):
 
 def test_what_cannot_work_is_refused_before_a_picture_is_asked_for():
     with pytest.raises(ValueError, match="NaN"):
-        enhance_each(torch.full((2, 3, 16, 16), float("nan")), *_given())
+        enhance_each(torch.full((2, 3, 16, 16), float("nan")), Enhancer(*_given()))
 
 
 def test_a_failed_picture_does_not_lose_the_others_nor_the_device():
@@ -203,13 +205,13 @@ def test_a_failed_picture_does_not_lose_the_others_nor_the_device():
     images = picture(batch=3)
     images[1] = 0.9
     with SimulatedDevice() as device:
-        given = (Forgetful(), broken, FIDELITY, SETTINGS)
-        results = list(enhance_each(images, *given, device=SIMULATED))
+        enhancer = Enhancer(Forgetful(), broken, FIDELITY, SETTINGS)
+        results = list(enhance_each(images, enhancer, device=SIMULATED))
         assert device.bytes == 0
     assert [r.status is Status.FAILED for r in results] == [False, True, False]
     assert torch.equal(results[1].picture, images[1:2])
     with pytest.raises(NonFiniteError):
-        enhance(images[1:2], *given)
+        enhance(images[1:2], Forgetful(), broken, FIDELITY, SETTINGS)
 
 
 def test_after_a_cancel_no_picture_is_begun():
@@ -251,9 +253,10 @@ def test_the_chain_of_nodes_is_post_enhancement(nodes):
 
 def calls_and_bar(session, bars, settings, backbone, image, inverted=False):
     """Real network calls, the calls that the bar had counted at the end, and its total."""
-    work = session.work_of(backbone, settings, inverted)
+    work = work_of(backbone, settings, inverted)
     progress = session.Progress(work, len(image))
-    made = enhance_each(image, progress.watch(backbone), PRIOR, FIDELITY, settings, progress.step)
+    enhancer = Enhancer(progress.watch(backbone), PRIOR, FIDELITY, settings)
+    made = enhance_each(image, enhancer, progress.step)
     counted = []
 
     def at_the_end():
@@ -336,7 +339,7 @@ def test_other_bijections_go_through_the_chain(nodes, bijection):
     for trace in traces:
         assert min(row.energy for row in trace) < trace[0].energy
     assert (reconstruct(latents=best)[0] - back).abs().max() > EQUAL
-    assert [item.options.coupling for item in best] == [bijection] * 2
+    assert [name_of(item.options.bijection) for item in best] == [bijection] * 2
 
 
 def test_an_interruption_leaves_no_session(session, nodes, monkeypatch):

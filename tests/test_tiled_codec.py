@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from latent_map.edict.backbones.stable_diffusion.denoiser import VaeCodec
-from latent_map.edict.inversion import InversionOptions, invert_picture, round_trip_error
+from latent_map.edict.inversion import invert_picture, round_trip_error
 from latent_map.edict.protocols import Binding
 from latent_map.edict.tiling import frozen_norms
 from latent_map.edict.tiling.codec import TiledCodec
@@ -13,7 +13,7 @@ from latent_map.edict.tiling.tiles import TiledDenoiser, Tiling
 from torch import nn
 
 from .test_tiles import WindowedConv
-from .toys import ToyBackbone, noise, picture
+from .toys import ToyBackbone, edict, noise, picture
 
 EXACT = 1e-12  # float64, the bound
 CELL = 4  # pixels of a latent's cell
@@ -208,10 +208,10 @@ class CelledConv(WindowedConv):
 
 def test_pictures_larger_than_a_tile_get_a_tiled_denoiser_and_codec(vae, image):
     backbone = VaeBackbone(vae)
-    latents = invert_picture(backbone, image, InversionOptions(3, 0.93, tile=32))
-    assert isinstance(latents.bijection.denoiser, TiledDenoiser)
-    assert isinstance(latents.codec, TiledCodec)
+    latents = invert_picture(backbone, image, edict(3, tile=32))
+    assert isinstance(latents.bound.bijection.denoiser, TiledDenoiser)
+    assert isinstance(latents.bound.codec, TiledCodec)
     assert round_trip_error(latents) < EXACT
-    whole = invert_picture(backbone, image, InversionOptions(3, 0.93, tile=96))
-    assert not isinstance(whole.bijection.denoiser, TiledDenoiser)
-    assert not isinstance(whole.codec, TiledCodec)
+    whole = invert_picture(backbone, image, edict(3, tile=96))
+    assert not isinstance(whole.bound.bijection.denoiser, TiledDenoiser)
+    assert not isinstance(whole.bound.codec, TiledCodec)

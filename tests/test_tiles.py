@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from latent_map.edict.backbones import load_backbone
-from latent_map.edict.bijections.edict import Bijection, LatentPair
+from latent_map.edict.bijections.bijection import LatentPair
+from latent_map.edict.bijections.edict import Edict
 from latent_map.edict.schedule import scaled_linear_alphas, vp_schedule
 from latent_map.edict.tape import Tape
 from latent_map.edict.tiling import tiles
@@ -164,7 +165,7 @@ def test_the_condition_is_cut_with_the_tile():
 
 
 def bijection(denoiser, steps=5):
-    return Bijection(denoiser, vp_schedule(scaled_linear_alphas(), steps, "v", "trailing"), 0.93)
+    return Edict(denoiser, vp_schedule(scaled_linear_alphas(), steps, "v", "trailing"), 0.93)
 
 
 @pytest.mark.parametrize(("dtype", "bound"), [(torch.float64, EXACT), (torch.float32, NETWORK)])
@@ -236,7 +237,7 @@ def test_the_pocket_denoiser_on_tiles_round_trips(pocket):
     image = picture(2, 96, 64)
     denoiser = TiledDenoiser(pocket.bind(image).denoiser, tiling(48, 16), 96)
     latent = torch.zeros(1, 48, 24, 16, dtype=torch.float64)
-    map_ = Bijection(denoiser, pocket.schedule(4, "trailing"), 0.93)
+    map_ = Edict(denoiser, pocket.schedule(4, "trailing"), 0.93)
     assert len(denoiser.parts(latent)) == 8
     back = map_.reconstruct(map_.invert(LatentPair(latent, latent)))
     assert max(float(z.norm()) for z in back) / math.sqrt(latent.numel()) < NETWORK

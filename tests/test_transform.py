@@ -5,17 +5,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from latent_map.edict.bijections.edict import (
-    Bijection,
-    LatentPair,
-    differentiable_reconstruct,
-    paper_mixing,
-    state_dtype,
-)
+from latent_map.edict.bijections.bijection import LatentPair
+from latent_map.edict.bijections.edict import Edict, paper_mixing
+from latent_map.edict.precision import state_dtype
 from latent_map.edict.schedule import Schedule, Step, scaled_linear_alphas, vp_schedule
 from latent_map.edict.tape import Tape, activation_bytes
 
-from .toys import ConvDenoiser, noise
+from .toys import ConvDenoiser, differentiable_reconstruct, noise
 
 ALPHAS = scaled_linear_alphas()
 MEMORIES = ("store", "recompute", "auto", 3)
@@ -48,7 +44,7 @@ def noise_pair(seed=0, *shape):
 
 def toy(steps=STEPS, p=0.93, order="fixed", prediction="v", spacing="trailing", **network):
     schedule = vp_schedule(ALPHAS, steps, prediction, spacing)
-    return Bijection(ConvDenoiser(**{"channels": 4} | network), schedule, p, order)
+    return Edict(ConvDenoiser(**{"channels": 4} | network), schedule, p, order)
 
 
 @st.composite
@@ -102,7 +98,7 @@ def test_the_network_runs_in_its_own_precision():
 
 
 def test_a_silent_network_scales_an_equal_pair_by_the_product_of_a():
-    silent = Bijection(lambda latent, label: 0 * latent, vp_schedule(ALPHAS, 7, "eps"), 0.8)
+    silent = Edict(lambda latent, label: 0 * latent, vp_schedule(ALPHAS, 7, "eps"), 0.8)
     latent = noise(0, 2, 3, 4)
     scaled = latent / float(ALPHAS[-1]) ** 0.5
     ours = silent.reconstruct(LatentPair(latent, latent))
@@ -127,7 +123,7 @@ def test_a_linear_network_is_a_product_of_matrices(order):
         mix_x = block([[p * eye, (1 - p) * eye], [zero, eye]])
         mix_y = block([[eye, zero], [(1 - p) * eye, p * eye]])
         total = mix_y @ mix_x @ coupled @ total
-    bijection = Bijection(lambda latent, label: latent @ weight.T, schedule, p, order)
+    bijection = Edict(lambda latent, label: latent @ weight.T, schedule, p, order)
     x, y = noise(6, n), noise(7, n)
     wanted = (total @ torch.cat((x, y))).split(n)
     assert distance(bijection.reconstruct(LatentPair(x, y)), wanted) < CLOSED_FORM
@@ -136,7 +132,7 @@ def test_a_linear_network_is_a_product_of_matrices(order):
 
 
 def test_one_step_worked_by_hand():
-    bijection = Bijection(lambda latent, label: latent, Schedule((Step(2.0, 3.0, 7),)), 0.75)
+    bijection = Edict(lambda latent, label: latent, Schedule((Step(2.0, 3.0, 7),)), 0.75)
     one, two = torch.tensor([1.0]), torch.tensor([2.0])
     # u = 2 * 1 + 3 * 2 = 8, v = 2 * 2 + 3 * 8 = 28, x' = 6 + 7 = 13, y' = 21 + 3.25
     image = bijection.reconstruct(LatentPair(one, two))
@@ -266,7 +262,7 @@ def test_unknown_order_and_memory_are_refused():
 
 def test_a_network_without_gradient_is_named():
     bijection, pair = toy(), noise_pair()
-    detached = Bijection(lambda x, t: bijection.denoiser(x, t).detach(), bijection.schedule, 0.93)
+    detached = Edict(lambda x, t: bijection.denoiser(x, t).detach(), bijection.schedule, 0.93)
     with pytest.raises(RuntimeError, match="carries no gradient"):
         gradients_of(detached, pair, "recompute")
 

@@ -10,9 +10,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from latent_map.edict.bijections.edict import Bijection, LatentPair, differentiable_reconstruct
-from latent_map.edict.bijections.two_step import GROWTH_LIMIT, START_CALLS, TwoStep, check_gamma
-from latent_map.edict.inversion import InversionOptions, couple
+from latent_map.edict.bijections import BIJECTIONS, bijection_options, option_names
+from latent_map.edict.bijections.bdia import Bdia, BdiaOptions, check_gamma
+from latent_map.edict.bijections.bijection import LatentPair
+from latent_map.edict.bijections.edict import Edict, EdictOptions
+from latent_map.edict.bijections.obelm import OBelm, OBelmOptions
+from latent_map.edict.bijections.two_step import GROWTH_LIMIT
+from latent_map.edict.inversion_options import InversionOptions
 from latent_map.edict.schedule import (
     Schedule,
     Step,
@@ -22,7 +26,7 @@ from latent_map.edict.schedule import (
 )
 from latent_map.edict.tape import Tape
 
-from .toys import ConvDenoiser, flow_times, noise
+from .toys import ConvDenoiser, differentiable_reconstruct, flow_times, noise
 
 ALPHAS = scaled_linear_alphas()
 RULES = ("bdia", "obelm")
@@ -65,8 +69,12 @@ def toy(rule="obelm", steps=5, prediction="v", gamma=1.0, spacing="trailing", **
     schedule = schedule_of(prediction, steps, spacing)
     denoiser = ConvDenoiser(**{"channels": 4} | network)
     if prediction == "flow":
-        return TwoStep(lambda x, t: denoiser(x, 1000 * t), schedule, rule, gamma)
-    return TwoStep(denoiser, schedule, rule, gamma)
+        return two_step(lambda x, t: denoiser(x, 1000 * t), schedule, rule, gamma)
+    return two_step(denoiser, schedule, rule, gamma)
+
+
+def two_step(denoiser, schedule, rule, gamma=1.0):
+    return Bdia(denoiser, schedule, gamma) if rule == "bdia" else OBelm(denoiser, schedule)
 
 
 def shrinkage(map_):
@@ -183,8 +191,8 @@ def test_bdia_of_v_is_bdia_of_the_noise_it_stands_for():
         return (eps - rest * latent) / root
 
     pair = noise_pair()
-    by_eps = TwoStep(inner, schedule_of("eps", 8), "bdia", 0.9).reconstruct(pair)
-    by_v = TwoStep(velocity, schedule_of("v", 8), "bdia", 0.9).reconstruct(pair)
+    by_eps = Bdia(inner, schedule_of("eps", 8), 0.9).reconstruct(pair)
+    by_v = Bdia(velocity, schedule_of("v", 8), 0.9).reconstruct(pair)
     assert distance(by_v, by_eps) < CLOSED_FORM * size(by_eps, pair)
 
 
@@ -203,7 +211,7 @@ def test_a_network_that_knows_picture_and_noise_is_followed_exactly(rule, predic
         return mixed, (eps if prediction == "eps" else root * eps - rest * picture)
 
     schedule = schedule_of(prediction, 7).last(strength)
-    map_ = TwoStep(lambda latent, label: line(label)[1], schedule, rule, 0.8)
+    map_ = two_step(lambda latent, label: line(label)[1], schedule, rule, 0.8)
     first, *_, last = [step.label for step in schedule.steps]
     noises = LatentPair(line(first)[0], torch.zeros_like(picture))
     wanted = (picture, line(last)[0])
@@ -214,13 +222,13 @@ def test_a_network_that_knows_picture_and_noise_is_followed_exactly(rule, predic
 def test_two_steps_worked_by_hand():
     # Up from x_1: R(x) = (x - 3 f) / 2. g = (5 / 3)^2 * 2 / 4 = 25 / 18 for O-BELM.
     schedule = Schedule((Step(2.0, 3.0, 0), Step(4.0, 5.0, 0)))
-    map_ = TwoStep(lambda latent, label: 2 * latent, schedule, "obelm")
+    map_ = OBelm(lambda latent, label: 2 * latent, schedule)
     noises = LatentPair(torch.tensor([1.0]).double(), torch.tensor([10.0]).double())
     # x_1 = 2 + 3 * 2 + 10 = 18, f = 36; x_0 = 4 * 18 + 5 * 36 + 25 / 18 (1 - (18 - 108) / 2)
     latents = map_.reconstruct(noises)
     assert float(latents.y) == 18
     assert float(latents.x) == pytest.approx(252 + 25 / 18 * 46)
-    bdia = replace(map_, rule="bdia", gamma=0.5).reconstruct(noises)
+    bdia = Bdia(map_.denoiser, schedule, 0.5).reconstruct(noises)
     assert float(bdia.x) == pytest.approx(252 + 0.5 * 46)
 
 
@@ -318,11 +326,11 @@ def test_a_step_costs_one_network_call(rule):
         tape = Tape(n, memory)
         denoiser.calls = 0
         latents = map_.start(noise(0, 1, 4, 4, 4))
-        assert denoiser.calls == START_CALLS == 2
+        assert denoiser.calls == map_.start_calls == 2
         pair = map_.invert(latents, tape)
-        assert denoiser.calls == START_CALLS + n
+        assert denoiser.calls == map_.start_calls + n
         map_.pull_back(tape, latents)
-        assert denoiser.calls == START_CALLS + n + extra
+        assert denoiser.calls == map_.start_calls + n + extra
         denoiser.calls = 0
         map_.reconstruct(pair)
         assert denoiser.calls == n
@@ -385,18 +393,19 @@ class Gaussian:
         now = math.sqrt((signal * self.deviation) ** 2 + rest**2)
         return self.mean + (latent - signal * self.mean) * self.deviation / now
 
-    def error(self, steps, coupling):
+    def error(self, steps, name):
         """Root mean square distance to the exact trajectory's end, from noise."""
         schedule, latent = schedule_of(self.prediction, steps), noise(0, 1000)
         wanted = self.exact(latent, schedule.steps[0].label)
-        if coupling == "ddim":
+        if name == "ddim":
             for a, b, label in schedule.steps:
                 latent = a * latent + b * self(latent, label)
             return float((latent - wanted).square().mean().sqrt())
-        options = InversionOptions(steps, 0.93, coupling=coupling)
-        second = latent if coupling == "edict" else torch.zeros_like(latent)
-        found = couple(self, schedule, options).reconstruct(LatentPair(latent, second)).x
-        return float((found - wanted).square().mean().sqrt())
+        options = bijection_options(name, **({"mixing": 0.93} if name == "edict" else {}))
+        second = latent if name == "edict" else torch.zeros_like(latent)
+        bijection = options.couple(self, schedule, steps)
+        end = bijection.reconstruct(LatentPair(latent, second)).x
+        return float((end - wanted).square().mean().sqrt())
 
 
 @every_prediction
@@ -421,13 +430,13 @@ def test_impossible_gammas_are_refused_with_the_reason(gamma):
     with pytest.raises(ValueError, match=r"\(0, 1\].*divides by it"):
         toy("bdia", gamma=gamma)
     with pytest.raises(ValueError, match=r"\(0, 1\].*divides by it"):
-        InversionOptions(coupling="bdia", gamma=gamma)
+        InversionOptions(bijection=BdiaOptions(gamma))
 
 
 @pytest.mark.parametrize(("gamma", "steps"), [(0.5, 10), (0.5, 20), (0.9, 50), (1e-3, 2)])
 def test_unstable_gammas_are_refused_with_a_remedy_that_works(gamma, steps):
     with pytest.raises(ValueError, match=r"choose gamma 0\.\d+ or more") as caught:
-        InversionOptions(steps, coupling="bdia", gamma=gamma)
+        InversionOptions(steps, bijection=BdiaOptions(gamma))
     assert f"{gamma ** (1 - steps):.3g} times" in str(caught.value)
     with pytest.raises(ValueError, match="amplify errors"):
         toy("bdia", steps, gamma=gamma)
@@ -438,7 +447,11 @@ def test_unstable_gammas_are_refused_with_a_remedy_that_works(gamma, steps):
 
 
 def test_a_partial_inversion_is_judged_by_the_steps_it_makes():
-    assert InversionOptions(10, strength=0.5, coupling="bdia", gamma=0.5).calls == 5
+    options = InversionOptions(10, strength=0.5, bijection=BdiaOptions(0.5))
+    schedule = schedule_of("v", 10).last(options.strength)
+    assert options.bijection.couple(ConvDenoiser(), schedule, 10).calls == 5
+    with pytest.raises(ValueError, match="amplify errors"):
+        replace(options, strength=1.0)
 
 
 def test_growth_is_what_the_start_is_amplified_by():
@@ -455,15 +468,15 @@ def test_obelm_refuses_a_schedule_whose_first_step_dwarfs_its_last():
     times = [1.0, 0.2, 0.1, 0.0]
     steps = tuple(Step(1.0, after - before, before) for before, after in pairwise(times))
     with pytest.raises(ValueError, match=r"amplifies errors 64 times.*choose another number"):
-        TwoStep(ConvDenoiser(), Schedule(steps, "flow"), "obelm")
-    assert TwoStep(ConvDenoiser(), Schedule(steps[1:], "flow"), "obelm").growth == pytest.approx(1)
+        OBelm(ConvDenoiser(), Schedule(steps, "flow"))
+    assert OBelm(ConvDenoiser(), Schedule(steps[1:], "flow")).growth == pytest.approx(1)
 
 
 @every_rule
 def test_a_v_network_may_start_from_zero_signal(rule):
     roots = ALPHAS.sqrt()
     alphas = ((roots - roots[-1]) * roots[0] / (roots[0] - roots[-1])) ** 2
-    map_ = TwoStep(ConvDenoiser(channels=4), vp_schedule(alphas, 10, "v"), rule)
+    map_ = two_step(ConvDenoiser(channels=4), vp_schedule(alphas, 10, "v"), rule)
     latents = map_.start(noise(0, 1, 4, 4, 4))
     noises = map_.invert(latents)
     assert distance(map_.reconstruct(noises), latents) < ROUND_TRIP * shrinkage(map_)
@@ -479,22 +492,27 @@ def test_obelm_is_stable_on_every_schedule_models_have(prediction, steps, spacin
 
 def test_unknown_bijections_are_refused():
     with pytest.raises(ValueError, match="unknown bijection 'belm': choose edict, bdia, obelm"):
-        InversionOptions(coupling="belm")
-    with pytest.raises(ValueError, match="unknown rule 'edict'"):
-        toy("edict")
+        bijection_options("belm")
+
+
+@pytest.mark.parametrize("name", BIJECTIONS)
+def test_options_of_another_bijection_are_refused(name):
+    for option in {"mixing", "order", "gamma"} - set(option_names(name)):
+        with pytest.raises(ValueError, match=f"the bijection {name} has no {option}: it takes"):
+            bijection_options(name, **{option: 1})
 
 
 def test_edicts_mixing_is_no_concern_of_the_others():
-    for coupling in RULES:
-        assert InversionOptions(4, coupling=coupling).calls == 4
+    for rule in RULES:
+        InversionOptions(4, bijection=bijection_options(rule))
     with pytest.raises(ValueError, match="mixing"):
         InversionOptions(4)
 
 
 def test_the_options_make_the_map_they_name():
     denoiser, schedule = ConvDenoiser(), schedule_of("v", 4)
-    bdia = couple(denoiser, schedule, InversionOptions(4, coupling="bdia", gamma=0.7))
-    assert bdia == TwoStep(denoiser, schedule, "bdia", 0.7)
-    assert couple(denoiser, schedule, InversionOptions(4, coupling="obelm")).rule == "obelm"
-    edict = couple(denoiser, schedule, InversionOptions(4, 0.9, order="alternate"))
-    assert edict == Bijection(denoiser, schedule, 0.9, "alternate")
+    bdia = bijection_options("bdia", gamma=0.7).couple(denoiser, schedule, 4)
+    assert bdia == Bdia(denoiser, schedule, 0.7)
+    assert OBelmOptions().couple(denoiser, schedule, 4) == OBelm(denoiser, schedule)
+    edict = EdictOptions(0.9, "alternate").couple(denoiser, schedule, 4)
+    assert edict == Edict(denoiser, schedule, 0.9, "alternate")

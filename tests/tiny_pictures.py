@@ -3,13 +3,13 @@
 from pathlib import Path
 
 from latent_map.edict.backbones import load_backbone
-from latent_map.edict.inversion import EdictLatents, InversionOptions, invert_picture
+from latent_map.edict.inversion import InvertedPicture, invert_picture
 from torch import Tensor
 
 from .tiny_diffusers import SIDE
-from .toys import picture
+from .toys import edict, picture
 
-QUICK = InversionOptions(steps=3, mixing=0.93)
+QUICK = edict(3)
 IMAGE = picture(3, SIDE, SIDE)
 
 
@@ -17,5 +17,5 @@ def load(models: Path, name: str, **options):
     return load_backbone("diffusers", path=models / name, **options)
 
 
-def inverted(backbone, image: Tensor = IMAGE) -> EdictLatents:
+def inverted(backbone, image: Tensor = IMAGE) -> InvertedPicture:
     return invert_picture(backbone, image, QUICK)

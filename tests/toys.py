@@ -3,14 +3,25 @@
 import math
 import os
 import socket
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
+from latent_map.edict.bijections.bijection import LatentPair
+from latent_map.edict.bijections.edict import EdictOptions
+from latent_map.edict.bound_picture import bind_picture
+from latent_map.edict.choices import Prediction
+from latent_map.edict.inversion_options import InversionOptions
 from latent_map.edict.protocols import Binding
-from latent_map.edict.schedule import Prediction, Schedule, scaled_linear_alphas, vp_schedule
+from latent_map.edict.schedule import Schedule, scaled_linear_alphas, vp_schedule
+from latent_map.edict.tape import Tape
 from latent_map.fidelity.fidelity import MeasuredFidelity
 from latent_map.iqa_priors.logistic import Logistic
 from latent_map.iqa_priors.prior import QualityPrior
+from latent_map.map_estimation.objective import Objective
+from latent_map.map_estimation.solver import MapSolver
+from latent_map.map_estimation.spaces import DiffusionSpace, PixelSpace
+from latent_map.map_estimation.terms import Ingredients, terms_of
 from torch import Tensor
 
 BLOCK = 2  # the codec folds 2x2 pixels into channels
@@ -117,3 +128,38 @@ class ToyBackbone:
         condition = 0.3 * codec.encode(image)
         self.denoisers.append(ConvDenoiser(condition=condition, trainable=self.trainable))
         return Binding(self.denoisers[-1], codec)
+
+
+def edict(steps: int, mixing: float | None = 0.93, order: str = "fixed", **options):
+    """Inversion options of EDICT's."""
+    return InversionOptions(steps, bijection=EdictOptions(mixing, order), **options)
+
+
+def solver_of(settings, prior=PRIOR, fidelity=None, image=None, backbone=None):
+    """A solver on its own, of the toy backbone unless another is given."""
+    image = picture() if image is None else image
+    space = PixelSpace(image)
+    if settings.space == "diffusion":
+        bound = bind_picture(backbone or ToyBackbone(), image, settings.inversion)
+        space = DiffusionSpace(bound, settings.memory, check=False)
+    chosen = settings if fidelity else replace(settings, use_fidelity=False)
+    objective = Objective(terms_of(Ingredients(prior, fidelity, chosen)))
+    return MapSolver(space, image, objective, chosen)
+
+
+class _Reconstruct(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, y, bijection, memory):
+        ctx.bijection, ctx.tape = bijection, Tape(bijection.calls, memory)
+        pair = bijection.reconstruct(LatentPair(x, y), ctx.tape)
+        return pair.x, pair.y
+
+    @staticmethod
+    def backward(ctx, *gradient):
+        pulled = ctx.bijection.pull_back(ctx.tape, LatentPair(*gradient))
+        return pulled.x, pulled.y, None, None
+
+
+def differentiable_reconstruct(bijection, pair, memory="recompute"):
+    """`reconstruct` and `pull_back` as an autograd function; one backward only."""
+    return LatentPair(*_Reconstruct.apply(pair.x, pair.y, bijection, memory))

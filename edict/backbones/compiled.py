@@ -15,10 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..choices import Spacing
 from ..gradients import vector_jacobian, with_graph
 from ..memory import is_out_of_memory
 from ..protocols import Binding, Denoiser
-from ..schedule import Schedule, Spacing
+from ..schedule import Schedule
 
 log = logging.getLogger(__name__)
 # Of the output's size, by the network's precision: fusing rounds otherwise, no more.

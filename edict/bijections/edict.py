@@ -1,77 +1,54 @@
-"""EDICT: a diffusion model as an exact bijection between picture latents and noise.
+"""EDICT: two coupled latents make a diffusion model an exact bijection."""
 
-What an exact bijection is to the rest of the pack says `PairMap`; others are in two_step.py.
-"""
+from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple, Protocol
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
-import torch
-from torch import Tensor
+from .bijection import LatentPair, caller
 
-from ..protocols import Denoiser
-from ..schedule import Schedule, Step
-from ..tape import Memory, Tape
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..protocols import Denoiser
+    from ..schedule import Schedule, Step
+    from ..tape import Tape
 
 Order = Literal["fixed", "alternate"]
-Call = Callable[[int, Step, Tensor], Tensor | float]
-
-
-class LatentPair(NamedTuple):
-    """The coupled latents (x, y) of one level, each (B, C, h, w)."""
-
-    x: Tensor
-    y: Tensor
-
-
-class PairMap(Protocol):
-    """An exact bijection between two latents of a picture and two of noise.
-
-    A frozen dataclass, so that `dataclasses.replace` can exchange its denoiser.
-
-    Attributes:
-        members: how many of the two count, on either side. 2: both latents are the picture, and
-            both noises are variables. 1: only the first; the second is what the map must remember
-            to be exact. It goes with the noise and is not to be optimised.
-    """
-
-    members: ClassVar[int]
-
-    @property
-    def denoiser(self) -> Denoiser:
-        """The frozen network."""
-        ...
-
-    @property
-    def schedule(self) -> Schedule:
-        """Its steps, noisiest first."""
-        ...
-
-    @property
-    def calls(self) -> int:
-        """Network calls of one reconstruction; an inversion makes those of `start` besides."""
-        ...
-
-    def start(self, latent: Tensor) -> LatentPair:
-        """The two latents that a picture's latent (B, C, h, w) is inverted from."""
-        ...
-
-    def reconstruct(self, pair: LatentPair, tape: Tape | None = None) -> LatentPair:
-        """Noise to latents, the calls recorded on the tape."""
-        ...
-
-    def invert(self, pair: LatentPair, tape: Tape | None = None) -> LatentPair:
-        """Latents to noise: the inverse of `reconstruct`, recording the calls of that."""
-        ...
-
-    def pull_back(self, tape: Tape, gradient: LatentPair) -> LatentPair:
-        """Gradient by the latents to gradient by the noise, at the recorded point."""
-        ...
 
 
 @dataclass(frozen=True)
-class Bijection:
+class EdictOptions:
+    """What the user chooses about EDICT.
+
+    Attributes:
+        mixing: p in (0.5, 1]; None for the paper's 0.93 ** (50 / T).
+        order: "fixed" (the paper) or "alternate" (EDICT's code).
+    """
+
+    mixing: float | None = field(
+        default=None, metadata={"help": "p in (0.5, 1] of edict; default 0.93 ** (50 / T)"}
+    )
+    order: Order = field(
+        default="fixed", metadata={"help": "of edict: which of the pair is updated first"}
+    )
+
+    def p(self, steps: int) -> float:
+        """The mixing in force with T = `steps`."""
+        return paper_mixing(steps) if self.mixing is None else self.mixing
+
+    def check(self, steps: int, kept: int) -> None:  # noqa: ARG002
+        """Raise ValueError if no map of T = `steps` can work."""
+        check_mixing(self.p(steps))
+
+    def couple(self, denoiser: Denoiser, schedule: Schedule, steps: int) -> Edict:
+        """The map of a schedule, which is of T = `steps` or the last part of it."""
+        return Edict(denoiser, schedule, self.p(steps), self.order)
+
+
+@dataclass(frozen=True)
+class Edict:
     """Everything that fixes EDICT's map: the network, its schedule and how the pair is coupled.
 
     Attributes:
@@ -87,10 +64,11 @@ class Bijection:
     mixing: float
     order: Order = "fixed"
     members: ClassVar[int] = 2
+    start_calls: ClassVar[int] = 0
 
     def __post_init__(self):
         check_mixing(self.mixing)
-        if self.order not in ("fixed", "alternate"):
+        if self.order not in get_args(Order):
             raise ValueError(f"unknown order {self.order!r}: choose fixed or alternate")
 
     @property
@@ -184,44 +162,3 @@ def check_mixing(mixing: float) -> None:
 def paper_mixing(steps: int) -> float:
     """p = 0.93 ** (50 / T), Section IV-A of the paper; it is above 0.5 from T = 6 on."""
     return 0.93 ** (50 / steps)
-
-
-def state_dtype(device: torch.device) -> torch.dtype:
-    """float64, or float32 on devices without it (Apple's MPS).
-
-    Un-mixing amplifies rounding by up to (1/p)^(2T): half precision states do not survive it.
-    """
-    return torch.float32 if device.type == "mps" else torch.float64
-
-
-def caller(denoiser: Denoiser, tape: Tape | None) -> Call:
-    """B f(latent, label) as a function of (call index, step, latent), recorded on the tape."""
-
-    def call(index: int, step: Step, latent: Tensor) -> Tensor | float:
-        if step.b == 0:
-            return 0.0
-        if tape is None:
-            return step.b * denoiser(latent, step.label).to(latent.dtype)
-        return step.b * tape.record(index, denoiser, step, latent)
-
-    return call
-
-
-class _Reconstruct(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x, y, bijection, memory):
-        ctx.bijection, ctx.tape = bijection, Tape(bijection.calls, memory)
-        pair = bijection.reconstruct(LatentPair(x, y), ctx.tape)
-        return pair.x, pair.y
-
-    @staticmethod
-    def backward(ctx, *gradient):
-        pulled = ctx.bijection.pull_back(ctx.tape, LatentPair(*gradient))
-        return pulled.x, pulled.y, None, None
-
-
-def differentiable_reconstruct(
-    bijection: PairMap, pair: LatentPair, memory: Memory = "recompute"
-) -> LatentPair:
-    """`reconstruct` as an autograd function, for use inside a larger graph; one backward only."""
-    return LatentPair(*_Reconstruct.apply(pair.x, pair.y, bijection, memory))  # pyright: ignore

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..bijections.edict import state_dtype
+from ..precision import state_dtype
 
 # Change of a mean or deviation from pass to pass, in deviations; a tenth of it gains nothing that
 # what tiles do not see of each other would not cover.

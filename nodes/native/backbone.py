@@ -14,8 +14,9 @@ import torch
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from torch import Tensor, nn
 
+from ...edict.choices import Spacing
 from ...edict.protocols import Binding
-from ...edict.schedule import Schedule, Spacing
+from ...edict.schedule import Schedule
 from .. import core_versions
 from .codec import NativeCodec, PixelRange
 from .conditioning import Conditioning, controls_of, refuse_extra_channels, thaw_conditionings

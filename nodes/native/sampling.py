@@ -12,7 +12,8 @@ import torch
 from comfy.model_sampling import CONST, EPS, V_PREDICTION
 from torch import Tensor
 
-from ...edict.schedule import Prediction, Schedule, Spacing, flow_schedule, vp_schedule
+from ...edict.choices import Prediction, Spacing
+from ...edict.schedule import Schedule, flow_schedule, vp_schedule
 
 SMALLEST_EPS_ALPHA = 1e-5  # Stable Diffusion ends at 4.7e-3; zero terminal SNR at 4.9e-8
 

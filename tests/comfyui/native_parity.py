@@ -12,7 +12,9 @@ from comfy.controlnet import ControlNet
 from comfy.ldm.models.autoencoder import AutoencoderKL
 from comfy.ops import disable_weight_init
 from latent_map.edict.backbones import load_backbone
-from latent_map.edict.inversion import InversionOptions, invert_picture
+from latent_map.edict.bijections.edict import EdictOptions
+from latent_map.edict.inversion import invert_picture
+from latent_map.edict.inversion_options import InversionOptions
 from native_models import CPU, UNET, Tiny, config_of
 from native_process import backbone, in_node, picture
 from safetensors.torch import load_file
@@ -86,7 +88,11 @@ def check_parity(control="", mixing="0.93"):
             tiny = native(path, theirs.conditioning.text)
             net = native_control(options["controlnet"]) if control else None
         ours = backbone(tiny, control=net)
-        inversion = InversionOptions(STEPS, float(mixing) if mixing != "paper" else None, tile=None)
+        inversion = InversionOptions(
+            STEPS,
+            tile=None,
+            bijection=EdictOptions(float(mixing) if mixing != "paper" else None),
+        )
         return in_node(lambda: compare(ours, theirs, inversion))
 
 
@@ -102,7 +108,7 @@ def compare(ours, theirs, options):
             [binding.denoiser(noise.double(), step.label) for step in schedules[1]]
             for binding in bindings
         ]
-    pairs = [invert_picture(b, image, options).pair for b in (ours, theirs)]
+    pairs = [invert_picture(b, image, options).noise for b in (ours, theirs)]
     return {
         "labels": [step.label for step in schedules[0]] == [step.label for step in schedules[1]],
         "coefficients": max(

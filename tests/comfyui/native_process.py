@@ -30,18 +30,17 @@ import comfy.ldm.modules.attention as attention  # noqa: E402, PLR0402
 import comfy.model_management as mm  # noqa: E402
 import comfy.sample  # noqa: E402
 import native_models  # noqa: E402
-from latent_map.edict.bijections.edict import LatentPair  # noqa: E402
-from latent_map.edict.inversion import (  # noqa: E402
-    InversionOptions,
-    invert_picture,
-    round_trip_error,
-)
+from latent_map.edict.bijections.bijection import LatentPair  # noqa: E402
+from latent_map.edict.bijections.edict import EdictOptions  # noqa: E402
+from latent_map.edict.inversion import invert_picture, round_trip_error  # noqa: E402
+from latent_map.edict.inversion_options import InversionOptions  # noqa: E402
 from latent_map.edict.tape import Tape  # noqa: E402
 from latent_map.nodes import backbone_from_model, session  # noqa: E402
 from latent_map.nodes.native import session as native_session  # noqa: E402
 
 SIDE = 64  # pixels: latents of 8 x 8
 STEPS = 3
+OPTIONS = InversionOptions(STEPS, bijection=EdictOptions(0.93))
 
 
 def in_node(function):
@@ -89,18 +88,18 @@ def run_node(node, **inputs):
 
 def energy_of(latents, pair):
     """A smooth score of both decoded pictures."""
-    images = latents.codec.decode(torch.cat(pair))
+    images = latents.bound.codec.decode(torch.cat(pair))
     return ((images - 0.5) ** 2).mean().double() + (images.diff(dim=-1) ** 2).mean().double()
 
 
 def energy_and_gradient(latents, memory="recompute"):
-    tape = Tape(latents.bijection.calls, memory)
-    pair = latents.bijection.reconstruct(latents.pair, tape)
+    tape = Tape(latents.bound.bijection.calls, memory)
+    pair = latents.bound.bijection.reconstruct(latents.noise, tape)
     leaves = LatentPair(*(z.detach().requires_grad_(True) for z in pair))
     with torch.enable_grad():
         energy = energy_of(latents, leaves)
     gradient = LatentPair(*torch.autograd.grad(energy, leaves))
-    return float(energy), latents.bijection.pull_back(tape, gradient)
+    return float(energy), latents.bound.bijection.pull_back(tape, gradient)
 
 
 def difference(latents, direction, size):
@@ -108,15 +107,15 @@ def difference(latents, direction, size):
     values = []
     for sign in (1, -1):
         moved = LatentPair(
-            *(z + sign * size * d for z, d in zip(latents.pair, direction, strict=True))
+            *(z + sign * size * d for z, d in zip(latents.noise, direction, strict=True))
         )
-        values.append(float(energy_of(latents, latents.bijection.reconstruct(moved))))
+        values.append(float(energy_of(latents, latents.bound.bijection.reconstruct(moved))))
     return (values[0] - values[1]) / (2 * size)
 
 
 def finite_differences(bound, change=1e-4):
     """Along the gradient, by a step that changes the energy by about `change` of itself."""
-    latents = invert_picture(bound, picture(), InversionOptions(STEPS, 0.93))
+    latents = invert_picture(bound, picture(), OPTIONS)
     energy, gradient = energy_and_gradient(latents)
     norm = float(sum((g**2).sum() for g in gradient)) ** 0.5
     unit = [g / norm for g in gradient]
@@ -189,10 +188,11 @@ def interrupted(bound):
     """A gradient that is interrupted inside its backward pass; whether that came through."""
 
     def run():
-        latents = invert_picture(bound, picture(), InversionOptions(STEPS, 0.93))
-        stopping = Interrupting(latents.bijection.denoiser, 2 * STEPS + 3)
-        bijection = replace(latents.bijection, denoiser=stopping)
-        energy_and_gradient(replace(latents, bijection=bijection))
+        latents = invert_picture(bound, picture(), OPTIONS)
+        stopping = Interrupting(latents.bound.bijection.denoiser, 2 * STEPS + 3)
+        bijection = replace(latents.bound.bijection, denoiser=stopping)
+        stopped = replace(latents.bound, bijection=bijection)
+        energy_and_gradient(replace(latents, bound=stopped))
 
     try:
         in_node(run)

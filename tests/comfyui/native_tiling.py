@@ -1,11 +1,16 @@
 """Checks of native models on tiles, in numbers."""
 
+from dataclasses import replace
+
 import torch
-from latent_map.edict.inversion import InversionOptions, invert_picture, round_trip_error
+from latent_map.edict.bijections.edict import EdictOptions
+from latent_map.edict.inversion import invert_picture, round_trip_error
+from latent_map.edict.inversion_options import InversionOptions
 from latent_map.edict.tiling.codec import TiledCodec
 from latent_map.edict.tiling.tiles import TiledDenoiser
-from latent_map.nodes.inverted_picture import InvertedPicture
-from latent_map.nodes.session import Progress, Work
+from latent_map.map_estimation.work import Work
+from latent_map.nodes.inverted_picture import PackedPicture
+from latent_map.nodes.session import Progress
 from native_process import (
     backbone,
     difference,
@@ -19,6 +24,7 @@ from native_process import (
 )
 
 TILE = 128  # pixels
+OPTIONS = InversionOptions(2, tile=TILE, bijection=EdictOptions(0.93))
 HEIGHT, WIDTH = 128, 192
 PART = (0, 64, 128, 128)  # top, left, height, width
 
@@ -41,27 +47,26 @@ def check_tiles(kind="sd15", cfg="1", control="", memory="store"):
     if control == "carried":
         tiny = carrying(tiny, 1 - wide())
     bound = backbone(tiny, float(cfg), net)
-    options = InversionOptions(2, 0.93, tile=TILE)
 
     def invert():
         progress = Progress(Work(1000))
-        latents = invert_picture(progress.watch(bound), wide(), options)
-        whole = invert_picture(bound, wide(), InversionOptions(2, 0.93, tile=None))
-        return InvertedPicture.of(latents, bound), whole, progress.done
+        latents = invert_picture(progress.watch(bound), wide(), OPTIONS)
+        whole = invert_picture(bound, wide(), replace(OPTIONS, tile=None))
+        return PackedPicture.pack(latents, bound), whole, progress.done
 
     def differentiate():
-        opened = latents.on(torch.device("cpu"), Progress(Work(1000)).watch(bound))
+        opened = latents.unpack(torch.device("cpu"), Progress(Work(1000)).watch(bound))
         with torch.no_grad():
-            latent = whole.codec.encode(wide())  # what the norms were frozen on
-            pictures = [one.codec.decode(latent) for one in (opened, whole)]
+            latent = whole.bound.codec.encode(wide())  # what the norms were frozen on
+            pictures = [one.bound.codec.decode(latent) for one in (opened, whole)]
             error = round_trip_error(opened)
         energy, gradient = energy_and_gradient(opened, memory)
         norm = float(sum((g**2).sum() for g in gradient)) ** 0.5
         found = difference(opened, [g / norm for g in gradient], 1e-4 * energy / norm)
         return {
             "tiled": [
-                isinstance(opened.bijection.denoiser, TiledDenoiser),
-                isinstance(opened.codec, TiledCodec),
+                isinstance(opened.bound.bijection.denoiser, TiledDenoiser),
+                isinstance(opened.bound.codec, TiledCodec),
             ],
             "round_trip": error,
             "norm": norm,
@@ -74,7 +79,7 @@ def check_tiles(kind="sd15", cfg="1", control="", memory="store"):
     after = ksampler(load(kind)._replace(model=tiny.model, vae=tiny.vae))
     return found | {
         "counted": calls,
-        "from_whole": float((latents.pair.x - whole.pair.x).norm() / whole.pair.x.norm()),
+        "from_whole": float((latents.noise.x - whole.noise.x).norm() / whole.noise.x.norm()),
         "after": torch.equal(before, after),
         "left": {name: int(value) for name, value in state(tiny, net).items()},
     }
@@ -131,11 +136,7 @@ def check_no_tiles():
     for name, given in {"area": area, "plain": tiny}.items():
         bound = backbone(given)
         try:
-            in_node(
-                lambda bound=bound: invert_picture(
-                    bound, wide(), InversionOptions(2, 0.93, tile=TILE)
-                )
-            )
+            in_node(lambda bound=bound: invert_picture(bound, wide(), OPTIONS))
             found[name] = "worked"
         except ValueError as error:
             found[name] = str(error)

@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...choices import Spacing
 from ...protocols import Binding
-from ...schedule import Schedule, Spacing, scaled_linear_alphas, vp_schedule
+from ...schedule import Schedule, scaled_linear_alphas, vp_schedule
 from .haar import BLOCK, haar, inverse_haar
 from .network import CORRECTION_CHANNELS, MULTIPLE, build_network, build_restorer, restorer_share
 

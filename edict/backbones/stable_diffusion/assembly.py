@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ....files.weights import fingerprint
-from ...schedule import Prediction
+from ...choices import Prediction
 from .checkpoint import Checkpoint, Part, TextPart
 from .denoiser import Networks
 from .keys import Tensors

@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...choices import Prediction, Spacing
 from ...protocols import Binding
-from ...schedule import Prediction, Schedule, Spacing, vp_schedule
+from ...schedule import Schedule, vp_schedule
 from .assembly import Assembly, Loaded, choose_dtype, hashed_name, load_assembly, settle
 from .controlnet import find_controlnet
 from .denoiser import Networks, UNetDenoiser, VaeCodec

@@ -1,0 +1,7 @@
+"""Choices that go by name, stated once; without torch, so that command lines and forms can ask."""
+
+from typing import Literal
+
+Memory = Literal["store", "recompute", "auto"]
+Prediction = Literal["eps", "v", "flow"]
+Spacing = Literal["trailing", "leading"]

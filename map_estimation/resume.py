@@ -1,0 +1,148 @@
+"""Runs that can be interrupted: their state is kept in a file, and a later run goes on from it."""
+
+import hashlib
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..edict.inversion_options import describe_options, options_from
+from ..files.state_file import load_state, save_state
+from .result import MapResult, NonFiniteError, Status
+from .settings import MapSettings, describe_settings
+from .solver import Callback, MapSolver
+from .solver_state import restore, state_of
+
+log = logging.getLogger(__name__)
+STATE_KIND = "MAP estimation"
+# What a resumed run may have otherwise than the saved one.
+FREE_SETTINGS = (
+    "iterations",
+    "patience",
+    "target_quality",
+    "memory",
+    "check_round_trip",
+    "check_gradient",
+)
+
+
+@dataclass(frozen=True)
+class SavedRun:
+    """A run's state as it was read.
+
+    Attributes:
+        path: its file.
+        tensors: the solver's state.
+        description: of the run, see `describe_run`.
+    """
+
+    path: Path
+    tensors: dict[str, Tensor]
+    description: dict[str, Any]
+
+    def settle_tile(self, settings: MapSettings) -> MapSettings:
+        """The settings on the saved tile, if it is not the user's choice: noise is of one map."""
+        if settings.inversion.tile != "auto":
+            return settings
+        tile = self.description["settings"]["inversion"]["tile"]
+        return replace(settings, inversion=replace(settings.inversion, tile=tile))
+
+
+def read_run(path: Path | None) -> SavedRun | None:
+    """The state in a file, if there is one.
+
+    Raises: ValueError for a damaged file, or one of another kind.
+    """
+    if path is None or not path.exists():
+        return None
+    tensors, description = load_state(path, STATE_KIND)
+    try:
+        saved = {**asdict(MapSettings()), **description["settings"]}
+        saved["inversion"] = describe_options(options_from(saved["inversion"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is no state of a run ({error!r}): delete it") from error
+    for name in FREE_SETTINGS:
+        saved.pop(name, None)
+    return SavedRun(path, tensors, {**description, "settings": saved})
+
+
+def describe_run(
+    picture: Tensor, parts: Mapping[str, str], settings: MapSettings, tile: int | None
+) -> dict[str, Any]:
+    """What a resumed run must have in common with the saved one.
+
+    Args:
+        picture: the input, (1, 3, H, W).
+        parts: prior, fidelity, backbone and restraints, in words that tell them from others.
+        settings: of the run.
+        tile: in force.
+    """
+    described = describe_settings(settings)
+    for name in FREE_SETTINGS:
+        described.pop(name)
+    described["inversion"]["tile"] = tile
+    pixels = picture.float().cpu().contiguous().numpy()
+    return {
+        "picture": f"{pixels.shape} {hashlib.sha256(pixels.tobytes()).hexdigest()}",
+        "settings": described,
+        **parts,
+        "torch": torch.__version__,
+    }
+
+
+def go_on(solver: MapSolver, saved: SavedRun, description: dict[str, Any]) -> None:
+    """Put a solver where a saved run was.
+
+    Raises: ValueError if that was another run, or its state is not whole.
+    """
+    differing = [
+        key
+        for key, value in description.items()
+        if key != "torch" and saved.description.get(key) != value
+    ]
+    if differing:
+        raise ValueError(
+            f"{saved.path} belongs to another run (different {', '.join(differing)}): delete it to "
+            "start anew, or give the same picture and settings"
+        )
+    restore(solver, saved.tensors)
+    log.info("going on from iteration %d of %s", solver.progress.iteration, saved.path)
+
+
+def run_and_keep(
+    solver: MapSolver, callback: Callback | None, path: Path, description: dict[str, Any]
+) -> MapResult:
+    """Run; keep the state where the run does not end, and none where it does.
+
+    Raises: as `MapSolver.run`.
+    """
+    try:
+        result = solver.run(callback)
+    except NonFiniteError:
+        path.unlink(missing_ok=True)  # going on from there would break down again
+        raise
+    except BaseException:
+        _keep(solver, path, description)
+        raise
+    if result.status is Status.CANCELLED:
+        _keep(solver, path, description)
+    else:
+        path.unlink(missing_ok=True)
+    return result
+
+
+def _keep(solver: MapSolver, path: Path, description: dict[str, Any]) -> None:
+    """Save what a later run can go on from; a full disk must not cost the result."""
+    tile = solver.space.tile  # it may have become smaller on the way
+    settings = description["settings"]
+    inversion = {**settings["inversion"], "tile": tile}
+    try:
+        if tensors := state_of(solver):
+            described = {**description, "settings": {**settings, "inversion": inversion}}
+            save_state(path, STATE_KIND, tensors, described)
+    except OSError as error:
+        log.error("the state could not be kept in %s: %s", path, error)

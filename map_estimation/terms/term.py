@@ -1,0 +1,55 @@
+"""What a term of the energy is."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from ...fidelity.fidelity import Fidelity
+from ...iqa_priors.prior import Prior
+from ..restraints import FREE, Restraints
+from ..settings import MapSettings
+
+# (pictures, input pictures, noise) to (B,): pictures (B, 3, H, W) in [0, 1] against their input of
+# the same shape; noise is what they are reconstructed from, (B, C, h, w), for terms that see it.
+Value = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+
+
+def _nothing(value: float) -> None:
+    """No remark about the input's value."""
+
+
+@dataclass(frozen=True)
+class Term:
+    """One term of the energy: weight times value.
+
+    Attributes:
+        name: in traces, reports and plots.
+        weight: what it is multiplied by; negative for what is to grow.
+        value: differentiable, one number per picture.
+        sees_noise: whether `value` wants the noise; gradients reach it directly, too.
+        remark: is told the input's value once, and may warn.
+    """
+
+    name: str
+    weight: float
+    value: Value
+    sees_noise: bool = False
+    remark: Callable[[float], None] = _nothing
+
+
+@dataclass(frozen=True)
+class Ingredients:
+    """What terms are made of.
+
+    Attributes:
+        prior: the quality model q.
+        fidelity: D0, distance to the input.
+        settings: weights, and which terms there are.
+        restraints: of this picture; their guard weighs in the fidelity.
+    """
+
+    prior: Prior
+    fidelity: Fidelity
+    settings: MapSettings
+    restraints: Restraints = FREE
