@@ -36,9 +36,7 @@ class Options:
     lam: float | None = option("weight of the prior, lambda", default=None)
     strength: float | None = option("share of the noise to invert, in (0, 1]", default=None)
     bijection: BijectionChoice
-    memory: Memory | None = option(
-        "what a gradient keeps: see docs/architecture.md", default=None
-    )
+    memory: Memory | None = option("what a gradient keeps: see docs/architecture.md", default=None)
     report: Path | None = option("JSON file", default=None)
     sheet: Path | None = option("before/after picture (one input)", default=None)
     state: Path | None = option("keep and resume an interrupted run (one input)", default=None)

@@ -26,7 +26,6 @@ OUTSIDE = {"tests", "training", "benchmarks"}  # folders of Python files that ar
 COMFYUI = {"comfy", "comfy_api", "comfy_extras", "server", "folder_paths", "execution", "nodes"}
 HEAVY = ("diffusers", "pyiqa", "scipy", "PIL", "torchvision", "piq", "timm", "transformers")
 LONGEST = 400  # lines of a file; 300 is what we aim for
-TOO_LONG = {"test_solver.py", "test_two_step.py"}  # to be split
 OWN_IMPORT_SECONDS = 0.5  # a ComfyUI start must not feel us; 2 ms measured
 
 FILES = sorted(
@@ -122,10 +121,7 @@ def test_no_modules_import_each_other_in_a_circle():
 @every_file_and_test
 def test_no_file_is_longer_than_a_head_holds(file):
     lines = len(file.read_text(encoding="utf-8").splitlines())
-    if file.name in TOO_LONG:
-        assert lines > LONGEST, f"{lines} lines: take it off the list of those to be split"
-    else:
-        assert lines <= LONGEST, f"{lines} lines: split the file by subject"
+    assert lines <= LONGEST, f"{lines} lines: split the file by subject"
 
 
 @every_file

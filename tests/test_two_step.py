@@ -1,37 +1,39 @@
 """BDIA and O-BELM as maps of pairs; whole pictures are in test_bijections.py."""
 
 import math
-import operator
-import re
 from dataclasses import replace
-from itertools import accumulate, pairwise
+from itertools import pairwise
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from latent_map.edict.bijections import BIJECTIONS, bijection_options, option_names
-from latent_map.edict.bijections.bdia import Bdia, BdiaOptions, check_gamma
+from latent_map.edict.bijections.bdia import Bdia
 from latent_map.edict.bijections.bijection import LatentPair
-from latent_map.edict.bijections.edict import Edict, EdictOptions
-from latent_map.edict.bijections.obelm import OBelm, OBelmOptions
+from latent_map.edict.bijections.obelm import OBelm
 from latent_map.edict.bijections.two_step import GROWTH_LIMIT
-from latent_map.edict.inversion_options import InversionOptions
 from latent_map.edict.schedule import (
     Schedule,
     Step,
     flow_schedule,
-    scaled_linear_alphas,
     vp_schedule,
 )
 from latent_map.edict.tape import Tape
 
+from .pairs import (
+    ALPHAS,
+    MEMORIES,
+    PREDICTIONS,
+    RULES,
+    distance,
+    noise_pair,
+    schedule_of,
+    shrinkage,
+    size,
+    two_step,
+    two_step_toy,
+)
 from .toys import ConvDenoiser, differentiable_reconstruct, flow_times, noise
-
-ALPHAS = scaled_linear_alphas()
-RULES = ("bdia", "obelm")
-PREDICTIONS = ("eps", "v", "flow")
-MEMORIES = ("store", "recompute", "auto", 3)
 
 CLOSED_FORM = 1e-12  # float64, tens of operations on numbers up to 15
 LOW_PRECISION_ROUND_TRIP = 1e-12  # the cast hides the state's rounding from the network
@@ -45,43 +47,6 @@ every_prediction = pytest.mark.parametrize("prediction", PREDICTIONS)
 proofs = settings(max_examples=30, deadline=None, derandomize=True, database=None)
 
 
-def distance(ours, theirs):
-    """Largest difference of two pairs."""
-    return max(float((a - b).abs().max()) for a, b in zip(ours, theirs, strict=True))
-
-
-def size(*pairs):
-    return max(1.0, *(float(tensor.abs().max()) for pair in pairs for tensor in pair))
-
-
-def noise_pair(seed=0, *shape):
-    shape = shape or (1, 4, 4, 4)
-    return LatentPair(noise(seed, *shape), noise(seed + 100, *shape))
-
-
-def schedule_of(prediction, steps, spacing="trailing"):
-    if prediction == "flow":
-        return flow_schedule(flow_times(steps), steps)
-    return vp_schedule(ALPHAS, steps, prediction, spacing)
-
-
-def toy(rule="obelm", steps=5, prediction="v", gamma=1.0, spacing="trailing", **network):
-    schedule = schedule_of(prediction, steps, spacing)
-    denoiser = ConvDenoiser(**{"channels": 4} | network)
-    if prediction == "flow":
-        return two_step(lambda x, t: denoiser(x, 1000 * t), schedule, rule, gamma)
-    return two_step(denoiser, schedule, rule, gamma)
-
-
-def two_step(denoiser, schedule, rule, gamma=1.0):
-    return Bdia(denoiser, schedule, gamma) if rule == "bdia" else OBelm(denoiser, schedule)
-
-
-def shrinkage(map_):
-    """The most by which a reconstruction amplifies what the memory r is off, at least 1."""
-    return max([1.0, *accumulate((row.memory for row in map_.rows), operator.mul)])
-
-
 @st.composite
 def problems(draw):
     """A random map, a pair for it, and the rounding it may show."""
@@ -90,7 +55,7 @@ def problems(draw):
     prediction = draw(st.sampled_from(PREDICTIONS))
     spacing = draw(st.sampled_from(["trailing", "leading"]))
     gamma = draw(st.floats(GROWTH_LIMIT ** (-1 / max(1, steps - 1)) + 1e-6, 1.0))
-    map_ = toy(rule, steps, prediction, gamma, spacing)
+    map_ = two_step_toy(rule, steps, prediction, gamma, spacing)
     shape = (draw(st.integers(1, 3)), 4, draw(st.integers(1, 6)), draw(st.integers(1, 6)))
     pair = noise_pair(draw(st.integers(0, 99)), *shape)
     return map_, pair, ROUND_TRIP * map_.growth * shrinkage(map_)
@@ -121,7 +86,7 @@ def test_reconstruct_undoes_invert_from_any_start(problem):
 def test_a_float64_state_round_trips_through_a_low_precision_network(
     rule, prediction, steps, dtype
 ):
-    map_ = toy(rule, steps, prediction, dtype=dtype)
+    map_ = two_step_toy(rule, steps, prediction, dtype=dtype)
     latents = map_.start(noise(0, 1, 4, 8, 8))
     noises = map_.invert(latents)
     assert noises.x.dtype == torch.float64
@@ -159,7 +124,7 @@ def published(rule, levels, labels, denoiser, pair, gamma):
 @pytest.mark.parametrize("gamma", [1.0, 0.9])
 @every_rule
 def test_with_noise_prediction_the_map_is_the_published_one(rule, steps, gamma):
-    map_, pair = toy(rule, steps, "eps", gamma), noise_pair()
+    map_, pair = two_step_toy(rule, steps, "eps", gamma), noise_pair()
     labels = [step.label for step in map_.schedule.steps]
     levels = [float(ALPHAS[label]) for label in labels] + [1.0]
     wanted = published(rule, levels, labels, map_.denoiser, pair, gamma)
@@ -168,7 +133,7 @@ def test_with_noise_prediction_the_map_is_the_published_one(rule, steps, gamma):
 
 def test_obelm_on_a_flow_is_the_leapfrog_rule_in_time():
     shifted = flow_schedule(flow_times(6, 3.0), 6)
-    map_ = replace(toy("obelm", 6, "flow"), schedule=shifted)
+    map_ = replace(two_step_toy("obelm", 6, "flow"), schedule=shifted)
     times = [step.label for step in shifted.steps] + [0.0]
     pair = noise_pair()
     older = pair.x
@@ -233,7 +198,7 @@ def test_two_steps_worked_by_hand():
 
 
 def test_the_start_makes_a_plain_last_step_lead_to_the_picture():
-    map_, latent = toy("obelm", 20), noise(0, 1, 4, 8, 8)
+    map_, latent = two_step_toy("obelm", 20), noise(0, 1, 4, 8, 8)
     a, b, label = map_.schedule.steps[-1]
 
     def missed(noisier):
@@ -267,7 +232,7 @@ class TestGradient:
     @pytest.mark.parametrize("gamma", [1.0, 0.7])
     @every_rule
     def test_by_x_it_follows_the_published_update_through_the_tie(self, rule, gamma):
-        map_, pair = toy(rule, 6, "eps", gamma), noise_pair()
+        map_, pair = two_step_toy(rule, 6, "eps", gamma), noise_pair()
         labels = [step.label for step in map_.schedule.steps]
         levels = [float(ALPHAS[label]) for label in labels] + [1.0]
         leaf = pair.x.clone().requires_grad_(True)
@@ -280,7 +245,7 @@ class TestGradient:
     @every_prediction
     @every_rule
     def test_it_is_the_slope_of_a_finite_difference(self, rule, prediction):
-        map_, pair = toy(rule, 5, prediction), noise_pair()
+        map_, pair = two_step_toy(rule, 5, prediction), noise_pair()
         gradient = self.of(map_, pair, "store")
         for along in (noise_pair(7), LatentPair(noise(8, 1, 4, 4, 4), torch.zeros(1, 4, 4, 4))):
             ahead, behind = (
@@ -293,13 +258,13 @@ class TestGradient:
 
     @every_rule
     def test_all_memory_modes_give_the_same(self, rule):
-        map_, pair = toy(rule), noise_pair()
+        map_, pair = two_step_toy(rule), noise_pair()
         first, *others = [self.of(map_, pair, memory) for memory in MEMORIES]
         assert all(distance(other, first) < MODES * size(first) for other in others)
 
     @every_rule
     def test_the_inversions_tape_gives_it(self, rule):
-        map_ = toy(rule)
+        map_ = two_step_toy(rule)
         latents = map_.start(noise(0, 1, 4, 4, 4))
         tape = Tape(map_.calls, "store")
         pair = map_.invert(latents, tape)
@@ -309,7 +274,7 @@ class TestGradient:
 
     @every_rule
     def test_the_map_can_be_part_of_a_larger_graph(self, rule):
-        map_, pair = toy(rule), noise_pair()
+        map_, pair = two_step_toy(rule), noise_pair()
         leaves = LatentPair(*(tensor.clone().requires_grad_(True) for tensor in pair))
         self.loss(differentiable_reconstruct(map_, leaves)).backward()
         wanted = self.of(map_, pair, "store")
@@ -318,7 +283,7 @@ class TestGradient:
 
 @every_rule
 def test_a_step_costs_one_network_call(rule):
-    map_, denoiser = toy(rule), ConvDenoiser(channels=4)
+    map_, denoiser = two_step_toy(rule), ConvDenoiser(channels=4)
     map_ = replace(map_, denoiser=denoiser)
     n = len(map_.schedule)
     assert map_.calls == n == 5
@@ -338,7 +303,7 @@ def test_a_step_costs_one_network_call(rule):
 
 @every_rule
 def test_leadings_idle_step_is_left_out(rule):
-    with_it = toy(rule, 6, "eps", spacing="leading")
+    with_it = two_step_toy(rule, 6, "eps", spacing="leading")
     assert with_it.schedule.steps[-1].b == 0
     without = replace(with_it, schedule=Schedule(with_it.schedule.steps[:-1], "eps"))
     pair = noise_pair()
@@ -348,7 +313,7 @@ def test_leadings_idle_step_is_left_out(rule):
 
 @every_rule
 def test_a_schedule_that_moves_nothing_leaves_the_picture_as_it_is(rule):
-    map_, latent = toy(rule, 1, "eps", spacing="leading"), noise(0, 1, 4, 4, 4)
+    map_, latent = two_step_toy(rule, 1, "eps", spacing="leading"), noise(0, 1, 4, 4, 4)
     latents = map_.start(latent)
     assert torch.equal(map_.reconstruct(map_.invert(latents)).x, latent)
     assert map_.calls == 0
@@ -356,106 +321,15 @@ def test_a_schedule_that_moves_nothing_leaves_the_picture_as_it_is(rule):
 
 @every_rule
 def test_a_batch_is_its_single_items(rule):
-    map_, latents = toy(rule), noise(3, 3, 4, 5, 6)
+    map_, latents = two_step_toy(rule), noise(3, 3, 4, 5, 6)
     together = map_.invert(map_.start(latents))
     singles = [map_.invert(map_.start(item)) for item in latents.split(1)]
     apart = [torch.cat(parts) for parts in zip(*singles, strict=True)]
     assert distance(together, apart) < ROUND_TRIP * size(together)
 
 
-class Gaussian:
-    """The ideal network of pixels that are Gaussian: everything is known in closed form."""
-
-    mean, deviation = 0.5, 0.3
-
-    def __init__(self, prediction):
-        self.prediction = prediction
-
-    def __call__(self, latent, label):
-        signal, rest = self.levels(label)
-        variance = (signal * self.deviation) ** 2 + rest**2
-        eps = rest * (latent - signal * self.mean) / variance
-        picture = self.mean + signal * self.deviation**2 * (latent - signal * self.mean) / variance
-        return {
-            "eps": eps,
-            "v": signal * eps - rest * picture,
-            "flow": eps - picture,
-        }[self.prediction]
-
-    def levels(self, label):
-        if self.prediction == "flow":
-            return 1 - label, label
-        return math.sqrt(ALPHAS[label]), math.sqrt(1 - ALPHAS[label])
-
-    def exact(self, latent, label):
-        """The end of the exact trajectory."""
-        signal, rest = self.levels(label)
-        now = math.sqrt((signal * self.deviation) ** 2 + rest**2)
-        return self.mean + (latent - signal * self.mean) * self.deviation / now
-
-    def error(self, steps, name):
-        """Root mean square distance to the exact trajectory's end, from noise."""
-        schedule, latent = schedule_of(self.prediction, steps), noise(0, 1000)
-        wanted = self.exact(latent, schedule.steps[0].label)
-        if name == "ddim":
-            for a, b, label in schedule.steps:
-                latent = a * latent + b * self(latent, label)
-            return float((latent - wanted).square().mean().sqrt())
-        options = bijection_options(name, **({"mixing": 0.93} if name == "edict" else {}))
-        second = latent if name == "edict" else torch.zeros_like(latent)
-        bijection = options.couple(self, schedule, steps)
-        end = bijection.reconstruct(LatentPair(latent, second)).x
-        return float((end - wanted).square().mean().sqrt())
-
-
-@every_prediction
-def test_obelm_is_closer_to_the_exact_trajectory_than_ddim_and_edict(prediction):
-    toy_ = Gaussian(prediction)
-    for steps in (10, 20, 40):
-        errors = {c: toy_.error(steps, c) for c in ("obelm", "bdia", "ddim", "edict")}
-        assert errors["obelm"] <= errors["bdia"] < errors["ddim"]
-        assert errors["obelm"] < errors["edict"]
-    assert toy_.error(20, "obelm") < 0.3 * toy_.error(20, "ddim")
-
-
-@every_prediction
-def test_obelm_is_of_second_order_and_ddim_of_first(prediction):
-    for rule, low, high in (("obelm", 3.0, 20.0), ("ddim", 1.5, 2.2)):
-        errors = [Gaussian(prediction).error(steps, rule) for steps in (20, 40, 80)]
-        assert all(low < more / less < high for more, less in pairwise(errors))
-
-
-@pytest.mark.parametrize("gamma", [0.0, -1.0, 1.001, float("nan"), float("inf")])
-def test_impossible_gammas_are_refused_with_the_reason(gamma):
-    with pytest.raises(ValueError, match=r"\(0, 1\].*divides by it"):
-        toy("bdia", gamma=gamma)
-    with pytest.raises(ValueError, match=r"\(0, 1\].*divides by it"):
-        InversionOptions(bijection=BdiaOptions(gamma))
-
-
-@pytest.mark.parametrize(("gamma", "steps"), [(0.5, 10), (0.5, 20), (0.9, 50), (1e-3, 2)])
-def test_unstable_gammas_are_refused_with_a_remedy_that_works(gamma, steps):
-    with pytest.raises(ValueError, match=r"choose gamma 0\.\d+ or more") as caught:
-        InversionOptions(steps, bijection=BdiaOptions(gamma))
-    assert f"{gamma ** (1 - steps):.3g} times" in str(caught.value)
-    with pytest.raises(ValueError, match="amplify errors"):
-        toy("bdia", steps, gamma=gamma)
-    least = float(re.search(r"choose gamma (\S+)", str(caught.value))[1])
-    assert toy("bdia", steps, gamma=least).growth <= GROWTH_LIMIT
-    with pytest.raises(ValueError, match="amplify errors"):
-        check_gamma(least - 0.002, steps)
-
-
-def test_a_partial_inversion_is_judged_by_the_steps_it_makes():
-    options = InversionOptions(10, strength=0.5, bijection=BdiaOptions(0.5))
-    schedule = schedule_of("v", 10).last(options.strength)
-    assert options.bijection.couple(ConvDenoiser(), schedule, 10).calls == 5
-    with pytest.raises(ValueError, match="amplify errors"):
-        replace(options, strength=1.0)
-
-
 def test_growth_is_what_the_start_is_amplified_by():
-    map_ = replace(toy("bdia", 8, "flow", 0.6), denoiser=lambda latent, label: 0 * latent)
+    map_ = replace(two_step_toy("bdia", 8, "flow", 0.6), denoiser=lambda latent, label: 0 * latent)
     latents = noise_pair(0, 1, 1, 2, 2)
     moved = LatentPair(latents.x, latents.y + 1)
     ahead = (map_.invert(moved).y - map_.invert(latents).y).abs().max()
@@ -487,32 +361,4 @@ def test_a_v_network_may_start_from_zero_signal(rule):
 @pytest.mark.parametrize("steps", [1, 2, 4, 10, 20, 50, 1000])
 @every_prediction
 def test_obelm_is_stable_on_every_schedule_models_have(prediction, steps, spacing):
-    assert toy("obelm", steps, prediction, spacing=spacing).growth < 5
-
-
-def test_unknown_bijections_are_refused():
-    with pytest.raises(ValueError, match="unknown bijection 'belm': choose edict, bdia, obelm"):
-        bijection_options("belm")
-
-
-@pytest.mark.parametrize("name", BIJECTIONS)
-def test_options_of_another_bijection_are_refused(name):
-    for option in {"mixing", "order", "gamma"} - set(option_names(name)):
-        with pytest.raises(ValueError, match=f"the bijection {name} has no {option}: it takes"):
-            bijection_options(name, **{option: 1})
-
-
-def test_edicts_mixing_is_no_concern_of_the_others():
-    for rule in RULES:
-        InversionOptions(4, bijection=bijection_options(rule))
-    with pytest.raises(ValueError, match="mixing"):
-        InversionOptions(4)
-
-
-def test_the_options_make_the_map_they_name():
-    denoiser, schedule = ConvDenoiser(), schedule_of("v", 4)
-    bdia = bijection_options("bdia", gamma=0.7).couple(denoiser, schedule, 4)
-    assert bdia == Bdia(denoiser, schedule, 0.7)
-    assert OBelmOptions().couple(denoiser, schedule, 4) == OBelm(denoiser, schedule)
-    edict = EdictOptions(0.9, "alternate").couple(denoiser, schedule, 4)
-    assert edict == Edict(denoiser, schedule, 0.9, "alternate")
+    assert two_step_toy("obelm", steps, prediction, spacing=spacing).growth < 5

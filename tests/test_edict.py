@@ -8,13 +8,12 @@ from hypothesis import strategies as st
 from latent_map.edict.bijections.bijection import LatentPair
 from latent_map.edict.bijections.edict import Edict, paper_mixing
 from latent_map.edict.precision import state_dtype
-from latent_map.edict.schedule import Schedule, Step, scaled_linear_alphas, vp_schedule
+from latent_map.edict.schedule import Schedule, Step, vp_schedule
 from latent_map.edict.tape import Tape, activation_bytes
 
+from .pairs import ALPHAS, MEMORIES, distance, noise_pair, size
 from .toys import ConvDenoiser, differentiable_reconstruct, noise
 
-ALPHAS = scaled_linear_alphas()
-MEMORIES = ("store", "recompute", "auto", 3)
 STEPS = 5
 
 CLOSED_FORM = 1e-12  # float64, tens of operations on numbers up to 15
@@ -26,20 +25,6 @@ MODES = 1e-13  # the memory modes do the same arithmetic
 SAME_GRADIENT = 1e-12  # PyTorch's own graph, the same derivatives added in another order
 
 proofs = settings(max_examples=30, deadline=None, derandomize=True, database=None)
-
-
-def distance(ours, theirs):
-    """Largest difference of two pairs."""
-    return max(float((a - b).abs().max()) for a, b in zip(ours, theirs, strict=True))
-
-
-def size(*pairs):
-    return max(1.0, *(float(tensor.abs().max()) for pair in pairs for tensor in pair))
-
-
-def noise_pair(seed=0, *shape):
-    shape = shape or (1, 4, 4, 4)
-    return LatentPair(noise(seed, *shape), noise(seed + 100, *shape))
 
 
 def toy(steps=STEPS, p=0.93, order="fixed", prediction="v", spacing="trailing", **network):
