@@ -20,7 +20,7 @@ ALLOWED = {
     "comparison": FOUNDATION | BOTTOM | {"map_estimation"},
     **{name: ENGINE | COMMAND_LINE for name in COMMAND_LINE},
     "nodes": ENGINE,
-    "__init__": {"nodes"},
+    "__init__": {"nodes", "edict", "fidelity", "iqa_priors", "map_estimation"},
 }
 OUTSIDE = {"tests", "training", "benchmarks"}  # folders of Python files that are not the pack
 COMFYUI = {"comfy", "comfy_api", "comfy_extras", "server", "folder_paths", "execution", "nodes"}
