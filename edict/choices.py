@@ -2,6 +2,6 @@
 
 from typing import Literal
 
-Memory = Literal["store", "recompute", "auto"]
+Memory = Literal["auto", "store", "recompute"]
 Prediction = Literal["eps", "v", "flow"]
 Spacing = Literal["trailing", "leading"]

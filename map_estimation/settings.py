@@ -8,7 +8,7 @@ from ..edict.bijections.edict import EdictOptions
 from ..edict.choices import Memory
 from ..edict.inversion_options import InversionOptions, describe_options
 
-OptimizerName = Literal["sgd", "adam", "lbfgs"]
+OptimizerName = Literal["adam", "sgd", "lbfgs"]
 SpaceName = Literal["diffusion", "pixel"]
 CHOICES: dict[str, tuple[str, ...]] = {
     "space": get_args(SpaceName),

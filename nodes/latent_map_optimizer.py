@@ -1,15 +1,17 @@
 """Node: Algorithm 1 on inverted pictures."""
 
 from dataclasses import replace
+from typing import get_args
 
 import comfy.model_management as mm
 import torch
 from comfy_api.latest import io
 
+from ..edict.choices import Memory
 from ..map_estimation.enhance import optimise_noise
 from ..map_estimation.report import plot_trace
 from ..map_estimation.result import MapResult
-from ..map_estimation.settings import MapSettings
+from ..map_estimation.settings import DEFAULT_PRESET, MapSettings, OptimizerName, preset
 from ..map_estimation.work import work_of
 from .inverted_picture import PackedPicture
 from .session import Progress, make_room, outside_inference_mode, plot_to_comfy
@@ -23,7 +25,7 @@ class LatentMapOptimizer(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """Inputs and outputs."""
-        number = io.Float.Input
+        number, usual = io.Float.Input, preset(DEFAULT_PRESET)
         return io.Schema(
             node_id="DLM_LatentMapOptimizer",
             display_name="Latent MAP Optimizer",
@@ -36,21 +38,21 @@ class LatentMapOptimizer(io.ComfyNode):
                 Fidelity.Input("fidelity", tooltip="What holds the picture to its input."),
                 io.Int.Input(
                     "iterations",
-                    default=10,
+                    default=usual.iterations,
                     min=0,
                     max=10000,
                     tooltip="Gradient steps; 0 returns the input. The paper takes 40.",
                 ),
                 io.Combo.Input(
                     "optimizer",
-                    options=["adam", "sgd", "lbfgs"],
-                    default="adam",
+                    options=list(get_args(OptimizerName)),
+                    default=usual.optimizer,
                     tooltip="sgd is the paper's (rate 2), adam is faster (rate 0.01). lbfgs "
                     "searches along its direction: each trial is an iteration, and clip is off.",
                 ),
                 number(
                     "learning_rate",
-                    default=0.01,
+                    default=usual.learning_rate,
                     min=1e-5,
                     max=1000.0,
                     step=1e-3,
@@ -61,7 +63,7 @@ class LatentMapOptimizer(io.ComfyNode):
                 ),
                 number(
                     "momentum",
-                    default=0.9,
+                    default=usual.momentum,
                     min=0.0,
                     max=0.999,
                     step=0.01,
@@ -70,7 +72,7 @@ class LatentMapOptimizer(io.ComfyNode):
                 ),
                 number(
                     "lam",
-                    default=0.01,
+                    default=usual.lam,
                     min=0.0,
                     max=1000.0,
                     step=0.001,
@@ -104,8 +106,8 @@ class LatentMapOptimizer(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "memory",
-                    options=["auto", "store", "recompute"],
-                    default="auto",
+                    options=list(get_args(Memory)),
+                    default=usual.memory,
                     tooltip="recompute needs the least memory, store is fastest, auto "
                     "keeps what fits. The result is the same.",
                 ),
