@@ -57,6 +57,7 @@ class SmallBackbone:
 
     name = "small"
     multiple = 32
+    conditioned = True
     recipe = None
 
     def __init__(self):

@@ -118,13 +118,18 @@ def reconstruct_picture(inverted: InvertedPicture) -> LatentPair:
 
 
 @torch.no_grad()
-def round_trip_error(inverted: InvertedPicture) -> float:
-    """Relative error of reconstructing the inverted latents; warns above 1e-6.
+def round_trip_error(inverted: InvertedPicture, latent: Tensor | None = None) -> float:
+    """Relative error of reconstructing the inverted latent; warns above 1e-6.
+
+    Args:
+        inverted: the noise.
+        latent: what was inverted; default the picture's.
 
     A larger error means that the network is not deterministic (or the state too coarse), so that
     the map is no bijection and its gradient is not trustworthy.
     """
-    bound, original = inverted.bound, inverted.bound.encode()
+    bound = inverted.bound
+    original = bound.encode() if latent is None else latent
     latents = bound.reconstruct(inverted.noise).chunk(bound.bijection.members)
     # The pocket codec's latent of the picture itself is zero: compare with unit variance then.
     size = max(float(original.norm()), math.sqrt(original.numel()))

@@ -65,12 +65,14 @@ class Backbone(Protocol):
     Attributes:
         name: written into saved states; backbones that map pictures differently differ in it.
         multiple: picture sides must be multiples of this many pixels.
+        conditioned: whether its network sees the picture that it is bound to.
         recipe: the arguments of `load_backbone` that make it again, JSON types only; None for one
             that lives in its program alone.
     """
 
     name: str
     multiple: int
+    conditioned: bool
     recipe: dict[str, Any] | None
 
     def schedule(self, steps: int, spacing: Spacing) -> Schedule:

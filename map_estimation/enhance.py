@@ -10,18 +10,19 @@ import torch
 from torch import Tensor
 
 from ..edict.bijections.bijection import LatentPair
-from ..edict.bound_picture import bind_picture
+from ..edict.bound_picture import BoundPicture, bind_picture
 from ..edict.inversion import InvertedPicture, check_picture
 from ..edict.protocols import Backbone
 from ..fidelity.fidelity import Fidelity, check_fidelity
 from ..iqa_priors.prior import Prior, check_climbable, check_prior
 from .objective import Objective
 from .restraints import FREE, Restraints
-from .result import MapResult, NonFiniteError, Status
+from .result import MapResult, NonFiniteError, Status, TraceRow
 from .resume import describe_run, go_on, read_run, run_and_keep
 from .settings import MapSettings
 from .solver import Callback, MapSolver
 from .spaces import DiffusionSpace, PixelSpace, Space
+from .starts import Beginning, begin, check_start
 from .terms import Ingredients, terms_of
 
 log = logging.getLogger(__name__)
@@ -51,6 +52,7 @@ class Enhancer:
         if self.settings.use_fidelity:
             check_fidelity(self.fidelity, image)
         restraints.check(image)
+        check_start(self.settings, self.backbone)
 
     def objective(self, restraints: Restraints = FREE) -> Objective:
         """The energy of one picture, with its restraints."""
@@ -58,13 +60,28 @@ class Enhancer:
             terms_of(Ingredients(self.prior, self.fidelity, self.settings, restraints))
         )
 
-    def space(self, picture: Tensor) -> Space:
-        """Where one picture, (1, 3, H, W), is optimised."""
+    def space(self, picture: Tensor, restraints: Restraints = FREE) -> Space:
+        """Where one picture, (1, 3, H, W), is optimised, and from where."""
         settings = self.settings
         if settings.space == "pixel":
             return PixelSpace(picture)
         bound = bind_picture(self.backbone, picture, settings.inversion)
-        return DiffusionSpace(bound, settings.memory, settings.check_round_trip)
+        start = self._start(picture, restraints)
+        return DiffusionSpace(bound, settings.memory, settings.check_round_trip, begin=start)
+
+    def _start(
+        self, picture: Tensor, restraints: Restraints
+    ) -> Callable[[BoundPicture], Beginning]:
+        objective, restrain = self.objective(restraints).without_noise(), restraints.of(picture)
+
+        def begin_there(bound: BoundPicture) -> Beginning:
+            def judge(latents: Tensor) -> float:
+                images = restrain(bound.decode(latents)).clamp(0, 1)
+                return float(objective(images, picture.to(images).expand_as(images)).energy.mean())
+
+            return begin(bound, self.settings, judge)
+
+        return begin_there
 
 
 def enhance(
@@ -151,7 +168,7 @@ def _enhance_one(
     if saved is not None:
         enhancer = replace(enhancer, settings=saved.settle_tile(enhancer.settings))
     settings, objective = enhancer.settings, enhancer.objective(restraints)
-    space = enhancer.space(picture)
+    space = enhancer.space(picture, restraints)
     solver = MapSolver(space, picture, objective, settings, restraints.of(picture))
     try:
         if state is None:
@@ -167,7 +184,7 @@ def _enhance_one(
         # As text: a log that keeps the error would keep all that its frames hold.
         log.error("%s failed: %s", name, str(error))
         result = solver.result(Status.FAILED)
-    return _best_of_result_and_input(result, picture, objective)
+    return _best_of_result_and_input(result, solver, picture)
 
 
 def _describe(
@@ -191,13 +208,40 @@ def _untouched(picture: Tensor, status: Status) -> MapResult:
     return MapResult(status, picture.cpu(), picture.cpu(), 0, ())
 
 
-def _best_of_result_and_input(result: MapResult, picture: Tensor, objective: Objective):
+def _best_of_result_and_input(result: MapResult, solver: MapSolver, picture: Tensor) -> MapResult:
     """The result, or the very input: what a lossy codec makes of it is no substitute."""
-    with torch.no_grad():
-        input_energy = float(objective(picture, picture).energy)
-    if result.improved and result.trace[result.best_iteration].energy < input_energy:
-        return result
-    return replace(result, x=picture.cpu(), y=picture.cpu(), best_iteration=0, member=0)
+    before = _measure_input(result, solver, picture)
+    rows = {row.iteration: row for row in result.trace}
+    moved = result.best_iteration > 0 or solver.settings.start != "input"
+    if rows and moved and rows[result.best_iteration].energy < before.energy:
+        return replace(result, improved=True, before=before)
+    return replace(
+        result,
+        x=picture.cpu(),
+        y=picture.cpu(),
+        best_iteration=0,
+        member=0,
+        improved=False,
+        before=before,
+    )
+
+
+@torch.no_grad()
+def _measure_input(result: MapResult, solver: MapSolver, picture: Tensor) -> TraceRow:
+    """Energy and terms of the very input; those that look at noise, of the noise it is."""
+    objective, energies = solver.objective, solver.objective.without_noise()(picture, picture)
+    energy = float(energies.energy)
+    terms = {name: float(value) for name, value in energies.terms.items()}
+    if objective.sees_noise:
+        at_start = result.trace[0].terms if result.trace else {}
+        noise = None if solver.settings.start == "input" and at_start else solver.space.origin()
+        for term in (term for term in objective.terms if term.sees_noise):
+            value = at_start.get(term.name, 0.0)
+            if noise is not None:
+                value = float(term.value(picture, picture, noise).mean())
+            terms[term.name] = value
+            energy += term.weight * value
+    return TraceRow(-1, energy, terms)
 
 
 def optimise_noise(
@@ -210,15 +254,17 @@ def optimise_noise(
     """Move already inverted pictures' noise, each picture of the batch by itself.
 
     Args:
-        inverted: from `invert_picture`; their options take the place of the settings'.
+        inverted: from `invert_picture`; their options take the place of the settings', and their
+            noise is what the ascent starts from, whatever start the settings name.
         prior, fidelity, settings, callback: as for `enhance`; the space must be "diffusion".
     Returns: per picture its best noise and the result.
     Raises: ValueError for settings that cannot work.
     """
-    Enhancer(inverted.bound.backbone, prior, fidelity, settings).check(inverted.bound.picture)
+    enhancer = Enhancer(inverted.bound.backbone, prior, fidelity, settings)
+    enhancer.check(inverted.bound.picture)
     if settings.space != "diffusion":
         raise ValueError("noise can only be optimised in diffusion space: use Post-Enhance")
-    objective = Objective(terms_of(Ingredients(prior, fidelity, settings)))
+    objective = enhancer.objective()
     optimised, items = [], _split(inverted)
     for index, item in enumerate(items):
         report = _numbered(callback, index, len(items))

@@ -36,6 +36,10 @@ class Objective:
         first, *others = (term.weight * values[term.name] for term in self.terms)
         return Energies(sum(others, first), values)
 
+    def without_noise(self) -> "Objective":
+        """The terms that look at pictures alone."""
+        return Objective(tuple(term for term in self.terms if not term.sees_noise))
+
     @property
     def sees_noise(self) -> bool:
         """Whether a term looks at the noise."""

@@ -32,6 +32,7 @@ def describe_run(
         "prior": prior.name,
         "scores": scores,
         "pair_difference": float((result.x - result.y).abs().mean()),
+        "before": None if result.before is None else result.before.flat(),
         "trace": [row.flat() for row in result.trace],
         "settings": describe_settings(settings),
     }
@@ -41,12 +42,18 @@ def summarise(result: MapResult) -> str:
     """One line: quality before and after, the iterate chosen, why the run ended."""
     if not result.trace:
         return result.status.value
-    rows = {row.iteration: row for row in result.trace}
-    first, best = rows[0], rows[result.best_iteration]
+    first, best = _first_and_best(result)
     chosen = f"best at iteration {best.iteration}"
     if not result.improved:
         chosen = "no improvement found, input returned"
     return f"quality {first.quality:.4f} -> {best.quality:.4f}, {chosen}; {result.status.value}"
+
+
+def _first_and_best(result: MapResult) -> tuple[TraceRow, TraceRow]:
+    """The input's row and the result's; of a result that is the input the same."""
+    rows = {row.iteration: row for row in result.trace}
+    first = result.before or rows[0]
+    return first, rows[result.best_iteration] if result.improved else first
 
 
 def before_after_sheet(before: Tensor, result: MapResult) -> Image.Image:
@@ -54,8 +61,7 @@ def before_after_sheet(before: Tensor, result: MapResult) -> Image.Image:
     images = [to_image(before), to_image(result.picture)]
     captions = ["before", "after"]
     if result.trace:
-        rows = {row.iteration: row for row in result.trace}
-        chosen = (rows[0], rows[result.best_iteration])
+        chosen = _first_and_best(result)
         captions = [f"{c}: quality {r.quality:.3f}" for c, r in zip(captions, chosen, strict=True)]
     width, height = images[0].size
     sheet = Image.new("RGB", sheet_size(width, height), PAPER)

@@ -24,7 +24,7 @@ class TraceRow:
     """One evaluated iterate.
 
     Attributes:
-        iteration: 0 is the input.
+        iteration: 0 is where the ascent starts.
         energy: mean over the pair.
         terms: the energy's terms by name, without their weights, means over the pair.
     """
@@ -71,10 +71,12 @@ class MapResult:
         status: why the run ended.
         x, y: the best pair of pictures, each (1, 3, H, W), RGB in [0, 1], on the CPU. Their
             content is nearly the same. In pixel space both are the same picture.
-        best_iteration: which iterate it is; 0 is the input.
+        best_iteration: which iterate it is; 0 is the start.
         trace: all evaluated iterates.
         variables: the best noise pair (x_T, y_T), or pixels.
         member: which of x and y (0 or 1) has the lower energy.
+        improved: whether something better than the input was found; else the input is returned.
+        before: the input's own energy and terms, as iteration -1; None where it was not measured.
     """
 
     status: Status
@@ -84,16 +86,13 @@ class MapResult:
     trace: tuple[TraceRow, ...]
     variables: tuple[Tensor, ...] = ()
     member: int = 0
+    improved: bool = False
+    before: TraceRow | None = None
 
     @property
     def picture(self) -> Tensor:
         """The member with the lower energy: never worse than the input, since their mean is not."""
         return (self.x, self.y)[self.member]
-
-    @property
-    def improved(self) -> bool:
-        """Whether an iterate better than the input was found; else the input is returned."""
-        return self.best_iteration > 0
 
 
 class Cancel(Exception):  # noqa: N818 - a request, not an error

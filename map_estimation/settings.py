@@ -10,10 +10,12 @@ from ..edict.inversion_options import InversionOptions, describe_options
 
 OptimizerName = Literal["adam", "sgd", "lbfgs"]
 SpaceName = Literal["diffusion", "pixel"]
+Start = Literal["input", "estimate", "sample"]
 CHOICES: dict[str, tuple[str, ...]] = {
     "space": get_args(SpaceName),
     "optimizer": get_args(OptimizerName),
     "memory": get_args(Memory),
+    "start": get_args(Start),
 }
 
 
@@ -25,6 +27,15 @@ class MapSettings:
         inversion: diffusion steps, strength, tiles, bijection.
         space: "diffusion" (the method), or "pixel" for the baselines of Eqs. (1) and (2).
         lam: weight of the prior, at least 0; 0 returns the input.
+        typicality: weight of the noise's typicality, - log p(x_T), at least 0; 0 is the paper. It
+            keeps the picture one that the model could have drawn: see terms/typicality.py.
+        start: where the ascent starts: "input" (the paper), "estimate" (the model's own one-step
+            estimate of the clean picture), or "sample" (what the model draws from seeded noise,
+            the best by the energy), for models conditioned on the picture. Fidelity is to the input
+            all the same.
+        blend: share of the estimate in such a start, in (0, 1]; the rest is the input.
+        draws: noises that an estimate is the mean of, or samples to choose from, at least 1.
+        seed: of these noises.
         use_fidelity: False drops the fidelity term (lambda -> infinity).
         iterations: gradient steps, at least 0; 0 returns the input. Each trial of a line search
             counts as one, since it costs as much.
@@ -45,6 +56,11 @@ class MapSettings:
     inversion: InversionOptions = field(default_factory=InversionOptions)
     space: SpaceName = "diffusion"
     lam: float = 0.01
+    typicality: float = 0.0
+    start: Start = "input"
+    blend: float = 1.0
+    draws: int = 2
+    seed: int = 0
     use_fidelity: bool = True
     iterations: int = 40
     optimizer: OptimizerName = "sgd"
@@ -63,6 +79,13 @@ class MapSettings:
             _require(chosen in choices, f"{name} {chosen!r} must be {_alternatives(choices)}")
         is_lam = math.isfinite(self.lam) and self.lam >= 0
         _require(is_lam, f"lambda {self.lam} must be a number, 0 or more")
+        is_weight = math.isfinite(self.typicality) and self.typicality >= 0
+        _require(is_weight, f"typicality {self.typicality} must be a number, 0 or more")
+        _require(0 < self.blend <= 1, f"blend {self.blend} must lie in (0, 1]")
+        _require(self.draws >= 1, f"draws {self.draws} must be 1 or more")
+        _require(self.seed >= 0, f"seed {self.seed} must be 0 or more")
+        has_noise = self.space == "diffusion" or not (self.typicality or self.start != "input")
+        _require(has_noise, "pixels have no noise: typicality and start need the diffusion space")
         _require(self.iterations >= 0, f"iterations {self.iterations} must be 0 or more")
         is_rate = math.isfinite(self.learning_rate) and self.learning_rate > 0
         _require(is_rate, f"learning rate {self.learning_rate} must be positive")
@@ -85,7 +108,7 @@ class MapSettings:
     @property
     def changes_nothing(self) -> bool:
         """Whether the input is the result, whatever it is."""
-        return self.lam == 0 or self.iterations == 0
+        return self.lam == 0 or (self.iterations == 0 and self.start == "input")
 
 
 def _require(holds: bool, complaint: str) -> None:

@@ -121,8 +121,8 @@ class MapSolver:
         if best is None:
             picture = self.reference.cpu().float()
             return MapResult(status, picture, picture, 0, trace)
-        x, y = best.images[:1].float(), best.images[-1:].float()
-        return MapResult(status, x, y, best.row.iteration, trace, best.variables, best.member)
+        x, y, number = best.images[:1].float(), best.images[-1:].float(), best.row.iteration
+        return MapResult(status, x, y, number, trace, best.variables, best.member, number > 0)
 
     def _step_in_the_memory_there_is(self, callback: Callback | None) -> None:
         """A step; where memory runs out, again in less: from the last iterate."""

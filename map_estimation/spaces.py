@@ -1,5 +1,6 @@
 """The spaces a picture can be optimised in: diffusion noise (the method) and pixels (baselines)."""
 
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 import torch
@@ -10,6 +11,7 @@ from ..edict.bound_picture import BoundPicture
 from ..edict.choices import Memory
 from ..edict.inversion import InvertedPicture, round_trip_error
 from ..edict.tape import Tape
+from .starts import Beginning
 
 
 class Space(Protocol):
@@ -21,11 +23,15 @@ class Space(Protocol):
         ...
 
     def start(self) -> list[Tensor]:
-        """The variables of the input picture."""
+        """The variables that the ascent starts from."""
         ...
 
     def noise(self, variables: list[Tensor]) -> Tensor | None:
         """The noise of the pictures, stacked along the batch as they are; None without noise."""
+        ...
+
+    def origin(self) -> Tensor | None:
+        """The noise of the very input picture, whatever the start; None without noise."""
         ...
 
     def synthesise(self, variables: list[Tensor], with_gradient: bool) -> Tensor:
@@ -56,7 +62,7 @@ class _First(NamedTuple):
     """The inversion's trajectory is the first reconstruction's: nothing to compute."""
 
     noise: LatentPair
-    latent: Tensor  # of the picture
+    latent: Tensor  # that was inverted
 
 
 class DiffusionSpace:
@@ -70,6 +76,7 @@ class DiffusionSpace:
         memory: how the gradient pays for network calls.
         check: measure the round trip once and warn if it is not exact.
         noise: the picture's, if it has been inverted already.
+        begin: where to start instead of the picture; a latent is inverted, noise is taken.
     """
 
     def __init__(
@@ -78,8 +85,9 @@ class DiffusionSpace:
         memory: Memory = "auto",
         check: bool = True,
         noise: LatentPair | None = None,
+        begin: Callable[[BoundPicture], Beginning] = BoundPicture.encode,
     ):
-        self.bound, self.check = bound, check
+        self.bound, self.check, self._begin = bound, check, begin
         self.memory: Memory | int = memory
         self._given = None if noise is None else InvertedPicture(noise, bound)
         self._tape: Tape | None = None
@@ -92,13 +100,16 @@ class DiffusionSpace:
 
     @torch.no_grad()
     def start(self) -> list[Tensor]:
-        """Invert the input (Algorithm 1, line 2), keeping the calls for the first gradient."""
+        """Invert the start (Algorithm 1, line 2), keeping the calls for the first gradient."""
         if self._given is not None:
             return self._start_from(self._given)
-        self._tape, latent = self._new_tape(), self.bound.encode()
+        latent = self._begin(self.bound)
+        if isinstance(latent, LatentPair):
+            return list(latent)
+        self._tape = self._new_tape()
         noise = self.bound.invert(latent, self._tape)
         if self.check:
-            round_trip_error(InvertedPicture(noise, self.bound))
+            round_trip_error(InvertedPicture(noise, self.bound), latent)
         self._first = _First(noise, latent)
         return list(noise)
 
@@ -110,6 +121,10 @@ class DiffusionSpace:
     def noise(self, variables: list[Tensor]) -> Tensor:
         """x_T of each picture: (2, C, h, w); of one member (1, C, h, w)."""
         return torch.cat(variables[: self.bound.bijection.members])
+
+    def origin(self) -> Tensor:
+        """x_T of the input: an inversion."""
+        return self.noise(list(self.bound.invert(self.bound.encode())))
 
     def synthesise(self, variables: list[Tensor], with_gradient: bool) -> Tensor:
         """Reconstruct (x_0, y_0), stacked: (2, C, h, w); of one member (1, C, h, w)."""
@@ -170,6 +185,9 @@ class PixelSpace:
         return [self.picture.double()]
 
     def noise(self, variables: list[Tensor]) -> None:
+        """There is none."""
+
+    def origin(self) -> None:
         """There is none."""
 
     def synthesise(self, variables: list[Tensor], with_gradient: bool) -> Tensor:  # noqa: ARG002

@@ -60,6 +60,10 @@ def work_of(backbone: Backbone, settings: MapSettings, inverted: bool = False) -
     ways += 1 if inverted else 1 + settings.check_round_trip
     work = work_of_inversion(backbone, settings.inversion)
     start = 0 if inverted else work.start
+    if not inverted and settings.start != "input":
+        start += settings.draws * (1 if settings.start == "estimate" else work.reconstruction)
+        if settings.typicality:  # the very input's noise is measured, too
+            start, ways = start + work.start, ways + 1
     return replace(work, before=ways, iterations=settings.iterations, start=start)
 
 
@@ -84,7 +88,7 @@ class WatchedBackbone:
     ):
         self.backbone, self.called, self.pulled_back = backbone, called, pulled_back
         self.name, self.multiple = backbone.name, backbone.multiple
-        self.recipe = backbone.recipe
+        self.conditioned, self.recipe = backbone.conditioned, backbone.recipe
 
     def schedule(self, steps: int, spacing: Spacing) -> Schedule:
         """The backbone's."""

@@ -29,6 +29,7 @@ def test_enhancing_writes_the_picture_a_report_and_a_sheet(folder, run):
         "prior",
         "scores",
         "pair_difference",
+        "before",
         "trace",
         "settings",
     ]

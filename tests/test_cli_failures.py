@@ -110,7 +110,7 @@ def test_a_report_that_cannot_be_written_costs_no_picture(folder, run, monkeypat
 @pytest.mark.parametrize("improved", [True, False])
 def test_the_best_before_a_breakdown_is_written(folder, run, monkeypatch, improved):
     def fail(image, *_):
-        best = MapResult(Status.CANCELLED, image * 0, image * 0, int(improved), ())
+        best = MapResult(Status.CANCELLED, image * 0, image * 0, 0, (), improved=improved)
         raise NonFiniteError("quality is not finite: lower the learning rate", best)
 
     monkeypatch.setattr(enhance_jobs, "enhance", fail)

@@ -25,7 +25,7 @@ def result(best=1, size=(20, 30), rows=3):
     after = torch.full((1, 3, *size), 0.75)
     terms = [{"quality": 0.2 + 0.1 * i, "fidelity": 0.01 * i} for i in range(rows)]
     trace = tuple(TraceRow(i, -0.1 * i, values) for i, values in enumerate(terms))
-    return MapResult(Status.ITERATIONS_DONE, after, after - 0.25, best, trace)
+    return MapResult(Status.ITERATIONS_DONE, after, after - 0.25, best, trace, improved=best > 0)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (16, 16), (20, 300), (300, 17)])

@@ -109,6 +109,7 @@ class ToyBackbone:
 
     name = "toy"
     multiple = 4
+    conditioned = True
     recipe = None
 
     def __init__(self, prediction: Prediction = "v", trainable: bool = False):

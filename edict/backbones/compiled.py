@@ -42,6 +42,7 @@ class CompiledBackbone:
         self._inner, self.networks_compiled = _with_compiled_networks(inner, backend)
         self.name = f"{inner.name}, compiled"
         self.multiple: int = inner.multiple
+        self.conditioned: bool = inner.conditioned
         self.recipe: dict[str, Any] | None = inner.recipe and {**inner.recipe, "compile": True}
         self._tried: set[tuple] = set()
 

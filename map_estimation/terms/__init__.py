@@ -5,9 +5,14 @@ from collections.abc import Callable
 from .fidelity import fidelity_term
 from .quality import quality_term
 from .term import Ingredients, Term
+from .typicality import typicality_term
 
 # Each makes its term of the ingredients, or None where the settings leave it out.
-TERMS: tuple[Callable[[Ingredients], Term | None], ...] = (quality_term, fidelity_term)
+TERMS: tuple[Callable[[Ingredients], Term | None], ...] = (
+    quality_term,
+    fidelity_term,
+    typicality_term,
+)
 
 
 def terms_of(given: Ingredients) -> tuple[Term, ...]:

@@ -43,6 +43,12 @@ class Conditioning:
                     "gradients do not survive: take the hook nodes out (LoRA loaders are fine)"
                 )
 
+    @property
+    def has_control(self) -> bool:
+        """Whether a ControlNet sees a picture; carried ones see their own."""
+        carried = any(options.get("control") for _, options in self.positive)
+        return carried or self.control is not None
+
     def copies(self, hint: Tensor) -> dict[str, list[dict]]:
         """ComfyUI's conditionings by name, with ControlNets of our own.
 

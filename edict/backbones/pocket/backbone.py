@@ -83,6 +83,7 @@ class PocketBackbone:
         self, network: Any, restorer: Any, tensors: dict[str, Tensor], device: torch.device
     ):
         self.device = device
+        self.conditioned = True
         self.recipe: dict[str, Any] | None = {"name": self.name}
         self.network = network.to(device).eval().requires_grad_(False)
         self.restorer = restorer.to(device).eval().requires_grad_(False)
