@@ -15,6 +15,8 @@ from torch import Tensor, nn
 log = logging.getLogger(__name__)
 Precision = Literal["fp32", "bf16", "fp16"]
 Losses = Callable[[Any, int], dict[str, Tensor]]  # (batch, step) -> terms that are summed
+# (averaged, current, steps so far) -> nothing: it moves the averaged weights, in place.
+Averaging = Callable[[Any, Any, Any], None]
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 KEPT = 0.98  # of the running mean of each loss, per step
 
@@ -25,26 +27,31 @@ class Training:
     Args:
         network: parameters that require a gradient are trained.
         weight_decay: AdamW's.
-        averaging: share that the averaged weights keep per step; None has no averaged weights.
+        averaging: share that the averaged weights keep per step, or what moves them; None has no
+            averaged weights.
         clip: largest norm of the gradient; None does not clip.
         precision: of the forward pass, by autocast; the weights stay as they are.
+        betas: AdamW's.
     """
 
     def __init__(
         self,
         network: nn.Module,
         weight_decay: float,
-        averaging: float | None = None,
+        averaging: float | Averaging | None = None,
         clip: float | None = None,
         precision: Precision = "fp32",
+        betas: tuple[float, float] = (0.9, 0.999),
     ):
         trained = [p for p in network.parameters() if p.requires_grad]
         self.network, self.clip, self.precision = network, clip, precision
         self.device = trained[0].device
-        self.optimizer = torch.optim.AdamW(trained, 0.0, weight_decay=weight_decay)
+        self.optimizer = torch.optim.AdamW(trained, 0.0, betas, weight_decay=weight_decay)
         self.averaged: Any = None
         if averaging is not None:
-            mean = torch.optim.swa_utils.get_ema_multi_avg_fn(averaging)
+            mean = averaging
+            if not callable(mean):
+                mean = torch.optim.swa_utils.get_ema_multi_avg_fn(mean)
             self.averaged = torch.optim.swa_utils.AveragedModel(network, multi_avg_fn=mean)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "fp16")
         self.step, self.seconds = 0, 0.0
