@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from ..files.state_file import load_state, save_state
-from .backbones import BACKBONES, load_backbone
+from .backbones import BACKBONES, REPLACED, load_backbone
 from .bijections.bijection import LatentPair
 from .bound_picture import bind_picture
 from .inversion import InvertedPicture
@@ -32,7 +32,7 @@ def load_latents(path: Path, device: str = "cpu") -> InvertedPicture:
     """Read what `save_latents` wrote and bind its backbone again.
 
     Raises: ValueError if the file is missing or damaged, or its backbone's files are missing or
-        not those of then.
+        not those of then, or the backbone has been replaced.
     """
     tensors, metadata = load_state(path, KIND)
     try:
@@ -46,6 +46,11 @@ def load_latents(path: Path, device: str = "cpu") -> InvertedPicture:
 
 def _load_again(path: Path, metadata: dict[str, Any], device: str) -> Backbone:
     name = metadata["backbone"]
+    if name in REPLACED:
+        raise ValueError(
+            f"{path} was made with {REPLACED[name]}: invert the picture again, or reconstruct it "
+            "with version 0.1"
+        )
     recipe: dict[str, Any] = dict(metadata.get("recipe", {"name": name}))
     kind = recipe.pop("name")
     if kind not in BACKBONES:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..edict.backbones import REPLACED
 from ..edict.inversion_options import describe_options, options_from
 from ..files.state_file import load_state, save_state
 from .result import MapResult, NonFiniteError, Status
@@ -99,6 +100,12 @@ def go_on(solver: MapSolver, saved: SavedRun, description: dict[str, Any]) -> No
 
     Raises: ValueError if that was another run, or its state is not whole.
     """
+    backbone = saved.description.get("backbone")
+    if backbone in REPLACED:
+        raise ValueError(
+            f"{saved.path} was made with {REPLACED[backbone]}: delete it to start anew, or end the "
+            "run with version 0.1"
+        )
     differing = [
         key
         for key, value in description.items()

@@ -254,7 +254,8 @@ def test_a_file_of_noise_from_before_there_were_tiles_has_none(tmp_path):
     tensors = {"x": torch.zeros(1, 48, 4, 4), "y": torch.zeros(1, 48, 4, 4), "picture": image}
     options = {"steps": 2, "mixing": 0.93, "spacing": "trailing", "order": "fixed", "strength": 1.0}
     path = tmp_path / "old.safetensors"
-    save_state(path, "EDICT latents", tensors, {"backbone": "pocket", "options": options})
+    backbone = {"backbone": "pocket 2", "recipe": {"name": "pocket"}}
+    save_state(path, "EDICT latents", tensors, {**backbone, "options": options})
     assert "tile" not in load_state(path, "EDICT latents")[1]["options"]
     assert load_latents(path).bound.tile is None
 

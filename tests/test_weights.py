@@ -1,7 +1,7 @@
 import pytest
 import torch
 from latent_map.edict.backbones.pocket import backbone as pocket
-from latent_map.edict.backbones.pocket.network import build_network, build_restorer
+from latent_map.edict.backbones.pocket.network import PocketNetwork
 from latent_map.files.weights import load_module, read_tensors, what_is_wrong
 from safetensors.torch import save, save_file
 from torch import nn
@@ -11,8 +11,7 @@ from torch import nn
 def whole():
     """What a pocket denoiser's file holds, with random weights."""
     torch.manual_seed(0)
-    tensors = {f"network.{k}": v for k, v in build_network().state_dict().items()}
-    tensors |= {f"restorer.{k}": v for k, v in build_restorer().state_dict().items()}
+    tensors = {f"network.{k}": v for k, v in PocketNetwork().state_dict().items()}
     tensors["correction_scale"] = torch.tensor(0.05)
     tensors["condition_mean"] = torch.zeros(48)
     tensors["condition_deviation"] = torch.ones(48)
@@ -70,13 +69,13 @@ def test_other_files_are_named(tmp_path, content):
 
 
 def test_a_wrong_shape_is_named(whole, tmp_path):
-    path = changed(whole, tmp_path / "a.safetensors", network__conv_in__weight=torch.ones(64, 3))
-    refused(path, "conv_in.weight", "(64, 3)", "restore")
+    path = changed(whole, tmp_path / "a.safetensors", network__first__weight=torch.ones(64, 3))
+    refused(path, "network.first.weight", "(64, 3)", "restore")
 
 
 def test_a_missing_tensor_is_named(whole, tmp_path):
-    path = changed(whole, tmp_path / "a.safetensors", network__conv_in__weight=None)
-    refused(path, "conv_in.weight", "missing")
+    path = changed(whole, tmp_path / "a.safetensors", network__first__weight=None)
+    refused(path, "network.first.weight", "missing")
 
 
 def test_another_architecture_is_named(tmp_path):
@@ -85,16 +84,25 @@ def test_another_architecture_is_named(tmp_path):
     refused(tmp_path / "a.safetensors", "does not fit this network", "restore")
 
 
+def test_the_denoiser_of_version_0_1_is_named(whole, tmp_path):
+    old = {
+        "network__conv_in__weight": torch.ones(64, 96, 3, 3),
+        "restorer__last__bias": torch.ones(48),
+    }
+    path = changed(whole, tmp_path / "a.safetensors", **old)
+    refused(path, "version 0.1", "restore")
+
+
 def test_a_tensor_too_many_is_named(whole, tmp_path):
     path = changed(whole, tmp_path / "a.safetensors", network__extra=torch.ones(3))
     refused(path, "network.extra", "not part of it")
 
 
 def test_weights_that_are_not_finite_are_named(whole, tmp_path):
-    bias = whole["network.conv_in.bias"].clone()
+    bias = whole["network.first.bias"].clone()
     bias[3] = float("nan")
-    path = changed(whole, tmp_path / "a.safetensors", network__conv_in__bias=bias)
-    refused(path, "conv_in.bias", "NaN")
+    path = changed(whole, tmp_path / "a.safetensors", network__first__bias=bias)
+    refused(path, "network.first.bias", "NaN")
 
 
 @pytest.mark.parametrize("name", ["correction_scale", "condition_mean", "condition_deviation"])

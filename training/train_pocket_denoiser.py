@@ -1,50 +1,88 @@
 """Train the pocket denoiser: v-prediction of corrections, conditioned on the degraded picture.
 
-    python -m training.train_pocket_denoiser PHOTOS --restorer FILE --minutes 180 --out DIR
+    python -m training.train_pocket_denoiser PHOTOS... --minutes 3.6 --out DIR
 
-Resumable: run it again with the same --out. The learning rate follows a cosine over the training
-minutes. The last line of the log and `denoiser.safetensors` (averaged weights) are the result.
-The restorer (training/train_pocket_restorer.py) is frozen and goes into the same file.
+The result is DIR/denoiser.safetensors, with averaged weights. The learning rate follows a cosine
+over the training minutes, which are meant for a GPU. Run it again with the same --out to go on from
+where it was left, or give --initial to start from trained weights.
 """
 
 import argparse
 import json
 import logging
 import math
-import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-import numpy as np
 import torch
+from latent_map.edict.backbones.pocket.backbone import CONSTANTS
 from latent_map.edict.backbones.pocket.haar import haar
-from latent_map.edict.backbones.pocket.network import build_network, build_restorer, restorer_share
+from latent_map.edict.backbones.pocket.network import PocketNetwork
 from latent_map.edict.schedule import scaled_linear_alphas
-from safetensors.torch import load_file, save_file
-from torch import Tensor
+from latent_map.files.weights import load_module, read_tensors
+from latent_map.iqa_priors.training.loop import Plan, Training, fit
+from safetensors.torch import save_file
+from torch import Tensor, nn
 
-from training.degradations import randomly_degrade
-from training.photographs import RandomCrops, load_photographs
+from training.batch_degradations import degrade_batch
+from training.photographs import CropBatches, load_photographs, vary_colours
 
 log = logging.getLogger("training")
-EMA_DECAY = 0.999
-PEAK_RATE, LAST_RATE, WARM_UP_STEPS = 6e-4, 1e-5, 200
+PEAK_RATE, LAST_RATE, WARM_UP_STEPS = 8e-4, 5e-6, 400
+BETAS, WEIGHT_DECAY = (0.9, 0.98), 1e-3
+KEPT_WEIGHTS = 0.9997  # by the average, per step
+MARGIN = 16  # pixels around a crop, for what blur wraps around and to leave JPEG's grid
 SAVE_SECONDS = 240
+MEASURED_PAIRS = 3072  # for the constants
+
+Scales = dict[str, Tensor]
 
 
-class Pairs(RandomCrops):
-    """Endless (photograph, degraded photograph) crops, float32 (3, size, size) in [0, 1]."""
+@dataclass(frozen=True)
+class Options:
+    """What is trained on what; see `main`."""
 
-    def item(self, crop: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, ...]:
-        """A crop and what `degrade` makes of it."""
-        pair = (crop, self.degrade(crop, rng))
-        return tuple(torch.from_numpy(np.ascontiguousarray(p.transpose(2, 0, 1))) for p in pair)
+    photos: list[Path]
+    out: Path
+    minutes: float
+    batch: int
+    size: int
+    initial: Path | None
+    compile: bool
+    parts: float | None
+    device: str
 
-    def degrade(self, crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """A random mixture of all degradations."""
-        return randomly_degrade(crop, rng).pixels
+
+class Example(NamedTuple):
+    """What the network sees of a batch, and what it should say.
+
+    Attributes:
+        noisy, condition: as for `PocketNetwork`.
+        labels: (B,).
+        velocity: (B, 48, h, w).
+        weight: of each item's squared error, (B,).
+    """
+
+    noisy: Tensor
+    condition: Tensor
+    labels: Tensor
+    velocity: Tensor
+    weight: Tensor
 
 
-def measure_scales(pairs: torch.utils.data.DataLoader, batches: int) -> dict[str, Tensor]:
+@torch.no_grad()
+def pair(crops: CropBatches, count: int, size: int) -> tuple[Tensor, Tensor]:
+    """Photographs and what degradations make of them, (count, 3, size, size) each, in [0, 1]."""
+    clean = vary_colours(crops.varied(count, size + 2 * MARGIN))
+    degraded = degrade_batch(clean)
+    top, left = torch.randint(MARGIN - 8, MARGIN + 8, (2,)).tolist()
+    window = (..., slice(top, top + size), slice(left, left + size))
+    return clean[window].contiguous(), (255 * degraded[window]).round() / 255
+
+
+def measure_scales(pairs: Iterator[tuple[Tensor, Tensor]], batches: int) -> Scales:
     """Measure the correction's one scale, and mean and deviation of each band of the condition."""
     corrections, conditions = [], []
     for _, (clean, degraded) in zip(range(batches), pairs, strict=False):
@@ -58,153 +96,141 @@ def measure_scales(pairs: torch.utils.data.DataLoader, batches: int) -> dict[str
     }
 
 
-def draw_labels(count: int) -> Tensor:
-    """Uniform time labels, one in three from the noisiest 5 %, where the correction starts."""
-    uniform = torch.randint(0, 1000, (count,))
-    return torch.where(torch.rand(count) < 0.33, torch.randint(950, 1000, (count,)), uniform)
+def draw_labels(count: int, device: torch.device) -> Tensor:
+    """Uniform time labels, a third of them from the noisiest 6 %, where the correction starts."""
+    early = torch.rand(count, device=device) < 0.35
+    uniform = torch.randint(0, 1000, (count,), device=device)
+    return torch.where(early, torch.randint(940, 1000, (count,), device=device), uniform)
 
 
-def v_loss(
-    network,
-    restorer,
-    batch: tuple[Tensor, Tensor],
-    scales: dict[str, Tensor],
-    alphas: Tensor,
-) -> Tensor:
-    """Squared error of the predicted velocity, balanced between weak and strong corrections."""
-    clean, degraded = batch
+def example(clean: Tensor, degraded: Tensor, scales: Scales, alphas: Tensor) -> Example:
+    """Noise a batch's corrections; weak and strong ones count about the same."""
     correction = haar(clean - degraded) / scales["correction_scale"]
     mean, deviation = scales["condition_mean"], scales["condition_deviation"]
     condition = (haar(degraded) - mean[:, None, None]) / deviation[:, None, None]
-    labels = draw_labels(len(clean)).to(clean.device)
+    labels = draw_labels(len(clean), clean.device)
     alpha = alphas[labels][:, None, None, None]
     noise = torch.randn_like(correction)
     noisy = alpha.sqrt() * correction + (1 - alpha).sqrt() * noise
     velocity = alpha.sqrt() * noise - (1 - alpha).sqrt() * correction
-    predicted = network(torch.cat((noisy, condition), 1), labels).sample
-    with torch.no_grad():
-        expected = restorer(condition)
-    predicted = predicted - restorer_share(alpha) * expected / (1 - alpha).sqrt()
-    error = (predicted - velocity).square().mean((1, 2, 3))
-    energy = correction.square().mean((1, 2, 3))
-    return (error / (0.3 + energy)).mean()
+    weight = 1 / (0.2 + correction.square().mean((1, 2, 3)))
+    noisy, condition = (x.to(memory_format=torch.channels_last) for x in (noisy, condition))
+    return Example(noisy, condition, labels, velocity, weight)
+
+
+def v_loss(network: PocketNetwork, compiled: bool) -> Callable[[Example, int], dict[str, Tensor]]:
+    """The weighed squared error of the predicted velocity."""
+
+    def predict(noisy: Tensor, condition: Tensor, labels: Tensor) -> Tensor:
+        return network(noisy, condition, labels, network.embed(condition))
+
+    if compiled:
+        predict = torch.compile(predict)
+
+    def loss(batch: Example, _step: int) -> dict[str, Tensor]:
+        predicted = predict(batch.noisy, batch.condition, batch.labels).float()
+        error = (predicted - batch.velocity).square().mean((1, 2, 3))
+        return {"v": (batch.weight * error).mean()}
+
+    return loss
 
 
 def learning_rate(progress: float, step: int) -> float:
+    """A cosine over the training, after a warm-up."""
     cosine = LAST_RATE + (PEAK_RATE - LAST_RATE) * 0.5 * (1 + math.cos(math.pi * min(1, progress)))
     return cosine * min(1.0, (step + 1) / WARM_UP_STEPS)
 
 
-def save(path: Path, state: dict) -> None:
-    torch.save(state, path.with_suffix(".tmp"))
-    path.with_suffix(".tmp").replace(path)
+@torch.no_grad()
+def average(averaged: list[Tensor], current: list[Tensor], steps: Tensor | int) -> None:
+    """Move averaged weights towards the current ones, at first quickly."""
+    kept = min(KEPT_WEIGHTS, (1 + int(steps)) / (10 + int(steps)))
+    torch._foreach_lerp_(averaged, current, 1 - kept)
 
 
-def train(
-    photos: Path,
-    out: Path,
-    minutes: float,
-    batch: int,
-    size: int,
-    device: str,
-    initial: Path | None,
-    restorer: Path,
-) -> None:
-    """Train for `minutes` of training time in all, resuming from `out` where it was left."""
-    out.mkdir(parents=True, exist_ok=True)
-    checkpoint = out / "checkpoint.pt"
-    state = torch.load(checkpoint, weights_only=True) if checkpoint.exists() else None
-    pairs = Pairs(load_photographs(photos), size, seed=state["step"] if state else 0)
-    loader = torch.utils.data.DataLoader(pairs, batch, num_workers=1, prefetch_factor=8)
-    torch.manual_seed(state["step"] if state else 0)
-    network = build_network().to(device)
-    expected = load_restorer(restorer).to(device)
-    averaged = torch.optim.swa_utils.AveragedModel(
-        network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(EMA_DECAY)
-    )
-    optimizer = torch.optim.AdamW(network.parameters(), PEAK_RATE, weight_decay=1e-4)
-    step, trained = 0, 0.0
-    if state:
-        network.load_state_dict(state["network"])
-        averaged.load_state_dict(state["averaged"])
-        optimizer.load_state_dict(state["optimizer"])
-        scales, step, trained = state["scales"], state["step"], state["seconds"]
-    elif initial is not None:
-        scales = load_exported(initial, network)
-        averaged.module.load_state_dict(network.state_dict())
-    else:
-        scales = {k: v.to(device) for k, v in measure_scales(loader, 40).items()}
-    alphas = scaled_linear_alphas().float().to(device)
-    running, last_save, clock = None, trained, time.monotonic()
-    for pair in loader:
-        progress = trained / (60 * minutes)
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(progress, step)
-        loss = v_loss(network, expected, tuple(p.to(device) for p in pair), scales, alphas)
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimizer.step()
-        averaged.update_parameters(network)
-        running = loss.item() if running is None else 0.99 * running + 0.01 * loss.item()
-        step += 1
-        now = time.monotonic()
-        trained, clock = trained + now - clock, now
-        if step % 100 == 0:
-            log.info(
-                "step %d crops %d loss %.4f minutes %.1f", step, step * batch, running, trained / 60
-            )
-        if trained - last_save > SAVE_SECONDS or trained >= 60 * minutes:
-            last_save = trained
-            parts = {"network": network, "averaged": averaged, "optimizer": optimizer}
-            weights = {k: v.state_dict() for k, v in parts.items()}
-            save(checkpoint, weights | {"scales": scales, "step": step, "seconds": trained})
-            constants = scales | {f"restorer.{k}": v for k, v in expected.state_dict().items()}
-            export(out / "denoiser.safetensors", averaged.module, constants, step * batch)
-        if trained >= 60 * minutes:
-            return
+def starting_point(
+    options: Options, pairs: Iterator[tuple[Tensor, Tensor]]
+) -> tuple[PocketNetwork, Scales]:
+    """The network and its constants: those of --initial, or new and measured ones."""
+    network = PocketNetwork()
+    if options.initial is None:
+        return network, measure_scales(pairs, max(1, MEASURED_PAIRS // options.batch))
+    tensors = read_tensors(options.initial, "pocket denoiser")
+    load_module(network, tensors, "network.", options.initial)
+    scales = {name: tensors[name].to(options.device) for name in CONSTANTS}
+    return network.train().requires_grad_(True), scales
 
 
-def load_exported(path: Path, network) -> dict[str, Tensor]:
-    """Put exported weights into the network; returns their constants."""
-    tensors = load_file(path)
-    weights = {
-        k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")
-    }
-    network.load_state_dict({k: v.float() for k, v in weights.items()})
-    device = next(network.parameters()).device
-    return {k: v.to(device) for k, v in tensors.items() if "." not in k}
-
-
-def load_restorer(path: Path):
-    """A trained restorer, frozen, from its own or from a denoiser's file."""
-    prefix = "restorer."
-    weights = {k.removeprefix(prefix): v for k, v in load_file(path).items() if prefix in k}
-    restorer = build_restorer()
-    restorer.load_state_dict(weights)
-    return restorer.requires_grad_(False)
-
-
-def export(path: Path, network, scales: dict[str, Tensor], crops: int) -> None:
-    """Write the averaged weights in half precision; the scales stay float32."""
-    tensors = {f"network.{k}": v.half().cpu() for k, v in network.state_dict().items()}
+def export(path: Path, network: nn.Module, scales: Scales, crops: int) -> None:
+    """Write the averaged weights in half precision; the constants stay float32."""
+    weights = network.state_dict().items()
+    tensors = {f"network.{k}": v.half().cpu().contiguous() for k, v in weights}
     tensors |= {k: v.cpu().contiguous() for k, v in scales.items()}
-    save_file(tensors, path, {"format": "latent-map pocket denoiser 2", "crops": json.dumps(crops)})
+    save_file(tensors, path, {"format": "latent-map pocket denoiser 3", "crops": json.dumps(crops)})
+
+
+def split_file(path: Path, megabytes: float) -> list[Path]:
+    """Write a file again in parts of so many megabytes at most, PATH.0, PATH.1, ..., to be joined
+    by `cat`; returns them.
+    """
+    content, size = path.read_bytes(), int(megabytes * 1e6)
+    parts = []
+    for number, start in enumerate(range(0, len(content), size)):
+        parts.append(path.with_name(f"{path.name}.{number}"))
+        parts[-1].write_bytes(content[start : start + size])
+    return parts
+
+
+def train(options: Options) -> None:
+    """Train, going on from the checkpoint in `out` if there is one."""
+    device = torch.device(options.device)
+    options.out.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(0)
+    photographs = [p for folder in options.photos for p in load_photographs(folder)]
+    crops = CropBatches(photographs, device)
+    pairs = iter(lambda: pair(crops, options.batch, options.size), None)
+    checkpoint, result = options.out / "checkpoint.pt", options.out / "denoiser.safetensors"
+    going_on = checkpoint.exists()
+    network, scales = (PocketNetwork(), {}) if going_on else starting_point(options, pairs)
+    network = network.to(device, memory_format=torch.channels_last)
+    precision = "bf16" if device.type == "cuda" else "fp32"
+    training = Training(network, WEIGHT_DECAY, average, 1.0, precision, BETAS)
+    if going_on:
+        saved = training.load(checkpoint)["scales"]
+        scales = {name: torch.tensor(value, device=device) for name, value in saved.items()}
+        torch.manual_seed(training.step)
+    alphas = scaled_linear_alphas().float().to(device)
+
+    def save(training: Training) -> None:
+        training.save(checkpoint, scales={name: v.tolist() for name, v in scales.items()})
+        export(result, training.result, scales, training.step * options.batch)
+        if options.parts is not None:
+            split_file(result, options.parts)
+
+    def progress(training: Training) -> float:
+        return training.seconds / (60 * options.minutes)
+
+    batches = (example(*pictures, scales, alphas) for pictures in pairs)
+    plan = Plan(learning_rate, progress, save, SAVE_SECONDS, log_steps=100)
+    fit(training, batches, v_loss(network, options.compile), plan)
 
 
 def main() -> None:
+    """Read the command line and train."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("photos", type=Path)
+    parser.add_argument("photos", type=Path, nargs="+", help="folders of square crops, *.webp")
     parser.add_argument("--out", type=Path, default=Path("runs/denoiser"))
-    parser.add_argument("--minutes", type=float, default=180)
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--size", type=int, default=128, help="crop size in pixels")
+    parser.add_argument("--minutes", type=float, default=3.6)
+    parser.add_argument("--batch", type=int, default=256)
+    parser.add_argument("--size", type=int, default=128, help="crop size, a multiple of 16 pixels")
     parser.add_argument("--initial", type=Path, help="exported weights to start from")
-    parser.add_argument("--restorer", type=Path, required=True, help="its trained restorer")
+    parser.add_argument("--compile", action="store_true", help="through torch.compile")
+    parser.add_argument("--parts", type=float, metavar="MB", help="also split the result file")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    train(**vars(options))
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    torch.backends.cudnn.benchmark = True
+    train(Options(**vars(parser.parse_args())))
 
 
 if __name__ == "__main__":

@@ -38,6 +38,10 @@ BACKBONES = {
     "seesr": BackboneType(SeesrOptions, ".seesr.backbone", "load_seesr"),
 }
 
+_POCKET_0_1 = "the embedded denoiser of version 0.1, which has been replaced by another network"
+# What backbones were whose names saved states still have.
+REPLACED = {"pocket": _POCKET_0_1, "pocket, compiled": _POCKET_0_1}
+
 
 def load_backbone(
     name: str, device: str | torch.device = "cpu", compile: bool = False, **options: Any

@@ -4,7 +4,6 @@ The latent is the Haar transform of *image minus the picture being enhanced*, so
 is z = 0, the codec is exact, and the network generates corrections, conditioned on the picture.
 """
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,9 @@ from ...choices import Spacing
 from ...protocols import Binding
 from ...schedule import Schedule, scaled_linear_alphas, vp_schedule
 from .haar import BLOCK, haar, inverse_haar
-from .network import CORRECTION_CHANNELS, MULTIPLE, build_network, build_restorer, restorer_share
+from .network import CORRECTION_CHANNELS, MULTIPLE, PocketNetwork
 
 WEIGHTS = Path(__file__).with_name("denoiser.safetensors")
-ALPHAS = scaled_linear_alphas().tolist()
 CONSTANTS = {
     "correction_scale": (),
     "condition_mean": (CORRECTION_CHANNELS,),
@@ -50,43 +48,37 @@ class PocketDenoiser:
     """The velocity for a latent, in the network's own precision.
 
     Args:
-        network: the U-Net, which gives the velocity without the restorer's share.
-        condition: the picture, whitened Haar coefficients (1 or B, 48, h, w).
-        expected: the correction to expect of the picture, same shape, from the restorer.
+        network: the U-Net.
+        condition: the picture or a part of it, whitened Haar coefficients (1 or B, 48, h, w).
+        degradation: what is wrong with the whole picture, (1 or B, 256).
     """
 
-    def __init__(self, network: Any, condition: Tensor, expected: Tensor):
-        self.network, self.condition, self.expected = network, condition, expected
+    def __init__(self, network: Any, condition: Tensor, degradation: Tensor):
+        self.network, self.condition, self.degradation = network, condition, degradation
 
     def __call__(self, latent: Tensor, label: float) -> Tensor:
         noisy = latent.to(self.condition)
         condition = self.condition.expand(len(noisy), -1, -1, -1)
-        velocity = self.network(torch.cat((noisy, condition), 1), label, return_dict=False)[0]
-        alpha = ALPHAS[round(label)]
-        return velocity - restorer_share(alpha) / math.sqrt(1 - alpha) * self.expected
+        return self.network(noisy, condition, label, self.degradation)
 
     def window(self, top: int, left: int, height: int, width: int) -> "PocketDenoiser":
         """The denoiser for a part of the picture, in pixels, multiples of 4."""
         rows = slice(top // BLOCK, (top + height) // BLOCK)
         columns = slice(left // BLOCK, (left + width) // BLOCK)
-        parts = (whole[..., rows, columns] for whole in (self.condition, self.expected))
-        return PocketDenoiser(self.network, *parts)
+        return PocketDenoiser(self.network, self.condition[..., rows, columns], self.degradation)
 
 
 class PocketBackbone:
     """The embedded denoiser; `bind` conditions it on a picture."""
 
-    name = "pocket"
+    name = "pocket 2"
     multiple = MULTIPLE
 
-    def __init__(
-        self, network: Any, restorer: Any, tensors: dict[str, Tensor], device: torch.device
-    ):
+    def __init__(self, network: Any, tensors: dict[str, Tensor], device: torch.device):
         self.device = device
         self.conditioned = True
-        self.recipe: dict[str, Any] | None = {"name": self.name}
+        self.recipe: dict[str, Any] | None = {"name": "pocket"}
         self.network = network.to(device).eval().requires_grad_(False)
-        self.restorer = restorer.to(device).eval().requires_grad_(False)
         self.scale = float(tensors["correction_scale"])
         self._mean = tensors["condition_mean"].to(device)[:, None, None]
         self._deviation = tensors["condition_deviation"].to(device)[:, None, None]
@@ -105,8 +97,8 @@ class PocketBackbone:
         picture = image.detach().to(self.device)
         with torch.no_grad():
             condition = (haar(picture.float()) - self._mean) / self._deviation
-            expected = self.restorer(condition)
-        denoiser = PocketDenoiser(self.network, condition, expected)
+            degradation = self.network.embed(condition)
+        denoiser = PocketDenoiser(self.network, condition, degradation)
         return Binding(denoiser, CorrectionCodec(picture, self.scale))
 
 
@@ -121,10 +113,14 @@ def load_pocket(device: str | torch.device = "cpu", weights: Path = WEIGHTS) -> 
     from ....files.weights import load_module, read_tensors
 
     tensors = read_tensors(weights, "pocket denoiser")
-    network = load_module(build_network(), tensors, "network.", weights)
-    restorer = load_module(build_restorer(), tensors, "restorer.", weights)
+    if any(name.startswith("restorer.") for name in tensors):
+        raise ValueError(
+            f"{weights} holds the denoiser of version 0.1, another network: restore the file or "
+            "choose another"
+        )
+    network = load_module(PocketNetwork(), tensors, "network.", weights)
     for name, shape in CONSTANTS.items():
         value = tensors.get(name)
         if value is None or value.shape != shape or not torch.isfinite(value).all():
             raise ValueError(f"{weights} has no usable {name}: restore the file or choose another")
-    return PocketBackbone(network, restorer, tensors, torch.device(device))
+    return PocketBackbone(network, tensors, torch.device(device))
