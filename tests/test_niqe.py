@@ -3,19 +3,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from latent_map.iqa_priors import niqe as niqe_module
+from latent_map.iqa_priors import natural_scenes
 from latent_map.iqa_priors.loading import load_prior
+from latent_map.iqa_priors.natural_scenes import luma, moment_ratio
 from latent_map.iqa_priors.niqe import (
     PARAMETERS_FILE,
     block_statistics,
-    fit_asymmetric_gaussian,
     halve,
     load_niqe,
     load_niqe_parameters,
-    luma,
-    moment_ratio,
-    normalised_coefficients,
-    solve_shape,
 )
 
 CALIBRA = Path(__file__).resolve().parents[2] / "shared" / "data" / "iqa" / "pyiqa_calibra"
@@ -187,55 +183,6 @@ def test_a_pixel_that_is_not_a_number_is_refused():
         load_niqe()(image)
 
 
-def test_solve_shape_inverts_the_moment_ratio_and_has_its_derivative():
-    alpha = torch.tensor([0.2005, 0.5, 1.0, 1.23456, 2.0, 5.0, 9.9], dtype=torch.float64)
-    rho = moment_ratio(alpha).requires_grad_()
-    torch.testing.assert_close(solve_shape(rho), alpha, rtol=EXACT, atol=EXACT)
-    assert torch.autograd.gradcheck(solve_shape, rho, eps=1e-7, atol=1e-4, rtol=1e-4)
-
-
-def test_solve_shape_holds_ratios_beyond_the_table_at_its_ends():
-    rho = torch.tensor([0.01, 0.9], dtype=torch.float64, requires_grad=True)
-    alpha = solve_shape(rho)
-    torch.testing.assert_close(alpha, alpha.new_tensor([0.2, 10]), rtol=EXACT, atol=EXACT)
-    assert torch.autograd.grad(alpha.sum(), rho)[0].count_nonzero() == 0
-
-
-def test_fit_finds_the_gaussian_and_the_laplacian_it_was_given():
-    # Quantiles, not draws. Gaussian: alpha 2, beta sqrt(2) sigma. Laplacian: alpha 1, beta = scale.
-    u = (torch.arange(100_000, dtype=torch.float64) + 0.5) / 100_000
-    gaussian = 3 * torch.special.ndtri(u)
-    laplacian = -torch.sign(u - 0.5) * torch.log1p(-2 * (u - 0.5).abs())
-    alpha, left, right, valid = fit_asymmetric_gaussian(torch.stack([gaussian, -laplacian]))
-    expected = torch.tensor([[2, 1], [3 * 2**0.5, 1], [3 * 2**0.5, 1]], dtype=torch.float64)
-    torch.testing.assert_close(torch.stack([alpha, left, right]), expected, rtol=2e-3, atol=0)
-    assert valid.all()
-
-
-def test_fit_of_eight_numbers_worked_by_hand():
-    # Zeros are on neither side: sqrt(4) = 2 and sqrt((1 + 1 + 4) / 3) = sqrt(2), gamma = sqrt(2),
-    # r = (6 / 8)^2 / (10 / 8) = 0.45, rho = 0.45 (2 sqrt(2) + 1) (sqrt(2) + 1) / 9.
-    x = torch.tensor([-2, 1, 1, 2, 0, 0, 0, 0], dtype=torch.float64)
-    alpha, left, right, _ = fit_asymmetric_gaussian(x)
-    spread = (torch.lgamma(1 / alpha) - torch.lgamma(3 / alpha)).exp().sqrt()
-    assert moment_ratio(alpha).item() == pytest.approx(0.05 * (2 * 2**0.5 + 1) * (2**0.5 + 1))
-    assert left.item() == pytest.approx(2 * spread.item())
-    assert right.item() == pytest.approx(2**0.5 * spread.item())
-
-
-def test_coefficients_of_a_ramp_are_exactly_zero():
-    # Symmetric weights have no residue on a ramp; without the threshold rounding leaves 1e-13.
-    ramp = 3.7 * torch.arange(64, dtype=torch.float64).expand(1, 1, 64, 64)
-    assert normalised_coefficients(ramp)[..., 3:-3].count_nonzero() == 0
-    assert normalised_coefficients(ramp).count_nonzero() > 0
-
-
-def test_luma_of_the_primaries_is_that_of_matlab():
-    primaries = torch.eye(3, dtype=torch.float64).view(3, 3, 1, 1)
-    expected = 255 * torch.tensor([0.298936, 0.587043, 0.114021], dtype=torch.float64)
-    torch.testing.assert_close(luma(primaries).flatten(), expected, rtol=1e-5, atol=0)
-
-
 def test_halve_keeps_a_ramp_and_mirrors_its_edges():
     ramp = torch.arange(16, dtype=torch.float64).expand(1, 1, 16, 16)
     half = halve(ramp)[0, 0, 3]
@@ -261,7 +208,7 @@ def test_scores_are_those_of_pyiqa(seed):
 
 @pytest.mark.parametrize("seed", PYIQA_SCORES)
 def test_scores_with_the_published_alpha_table_are_exactly_those_of_pyiqa(seed, monkeypatch):
-    monkeypatch.setattr(niqe_module, "solve_shape", shape_on_the_published_table)
+    monkeypatch.setattr(natural_scenes, "solve_shape", shape_on_the_published_table)
     assert load_niqe()(picture(seed)).item() == pytest.approx(
         PYIQA_SCORES[seed], abs=PYIQA_TABLE_TOLERANCE
     )
@@ -275,7 +222,7 @@ def test_scores_are_those_published(name):
     pixels = np.array(Image.open(CALIBRA / "dist_dir" / f"{name}.bmp").convert("RGB"))
     image = torch.from_numpy(pixels).permute(2, 0, 1)[None].double() / 255
     # The release rounds the luma to 8 bits; a grey picture keeps what it is given.
-    grey = (luma(image).round() / 255).expand(-1, 3, -1, -1)
+    grey = (luma(image, "NIQE").round() / 255).expand(-1, 3, -1, -1)
     assert load_niqe()(grey).item() == pytest.approx(
         PUBLISHED_SCORES[name], abs=PUBLISHED_TOLERANCE
     )
