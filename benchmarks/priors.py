@@ -31,12 +31,13 @@ from .photographs import as_tensor, read_photograph
 SEED = 0
 STEP = 1e-4  # Euclidean length of the finite difference's step
 SINGLE_STEP = 1e-2  # the same in float32, whose rounding is larger
+STEPS = {"brisque-cpp": 1e-6}  # its score divides by counts, and jumps where these change
 SINGLE = {"pocket", "maniqa"}  # computed in float32: by its own rule, and to save an hour
 SIZES = {"niqe": (192, 288), "maniqa": (224, 224)}
 CROPPED = (224, 232)  # two crops of 224, or of 299 after shrinking
 WHOLE = (160, 176)
 SMALL = (16, 40)
-DOUBLE = {"niqe"}  # computes in float64 whatever it is given
+DOUBLE = {"niqe", "brisque-cpp"}  # compute in float64 whatever they are given
 MIRRORED = {"niqe"}  # covers the picture by mirroring its borders, not by crops
 FIXED = {"topiq_nr-flive"}  # brings every picture to one size first
 MARKS = ("<!-- table -->", "<!-- end of table -->")
@@ -85,9 +86,10 @@ def gradient(metric: Callable[[Tensor], Tensor], image: Tensor) -> tuple[Tensor,
 
 
 @torch.no_grad()
-def finite_difference(metric: Callable[[Tensor], Tensor], image: Tensor, slope: Tensor) -> float:
+def finite_difference(
+    metric: Callable[[Tensor], Tensor], image: Tensor, slope: Tensor, step: float
+) -> float:
     """Central difference along the gradient, divided by what the gradient promises."""
-    step = STEP if image.dtype == torch.float64 else SINGLE_STEP
     direction = slope / slope.norm()
     difference = metric(image + step * direction) - metric(image - step * direction)
     return float(difference / (2 * step) / slope.norm())
@@ -123,6 +125,7 @@ def measure(name: str) -> dict:
     cropped = scored.covering is not None and name not in MIRRORED
     size = SIZES.get(name, CROPPED if cropped else WHOLE)
     image = picture(*size, dtype=dtype)
+    step = STEPS.get(name, SINGLE_STEP if dtype == torch.float32 else STEP)
     start = time.perf_counter()
     score, slope = gradient(metric, image)
     row = {
@@ -131,7 +134,7 @@ def measure(name: str) -> dict:
         "size": f"{size[1]}x{size[0]}",
         "crops": "cover" if cropped else "whole",
         "seconds": round(time.perf_counter() - start, 1),
-        "finite_difference": finite_difference(metric, image, slope),
+        "finite_difference": finite_difference(metric, image, slope, step),
         "unseen": unseen(slope),
     }
     if not cropped:
@@ -269,7 +272,7 @@ def replace_between(page: Path, marks: tuple[str, str], lines: list[str]) -> Non
 def main() -> None:
     """Measure, print, and write the tables where asked."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    known = ["pocket", "niqe", "arniqa", *NETWORKS]
+    known = ["pocket", "niqe", "brisque-cpp", "arniqa", *NETWORKS]
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"default all: {', '.join(known)}")
     parser.add_argument("--write", type=Path, help="page whose table is replaced")
     parser.add_argument("--kept", action="store_true", help="measure nothing, use what is kept")

@@ -46,6 +46,18 @@ PRIORS: dict[str, PriorRow] = {
         min_side=96,
         memory_mb_per_mpixel=270,
     ),
+    "brisque-cpp": PriorRow(
+        load=lazily(__package__, "brisque:load_brisque_scorer"),
+        summary="BRISQUE as in its authors' C++ release: natural scene statistics and a support "
+        "vector machine, no network; a rough surface; best combined with others",
+        range="0..100, lower is better",
+        licence="model: see brisque_model.md",
+        xi3=50,
+        xi4=17,
+        lower_better=True,
+        min_side=32,
+        memory_mb_per_mpixel=270,
+    ),
     **CLIP_PRIORS,
     "qualiclip": PriorRow(
         load=lazily(__package__, "clip.qualiclip:load_qualiclip"),

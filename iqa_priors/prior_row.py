@@ -20,9 +20,10 @@ class PriorRow(CatalogRow):
         calibrated: whether xi3 and xi4 were fitted to opinions.
         no_gradient: why it can only score; empty for a prior.
         constants: reads (xi3, xi4) from the pack's own weights.
-        memory_mb_per_mpixel: what its gradient keeps of a megapixel, in float32 (niqe: float64),
-            as measured by benchmarks/priors.py on 576 x 384 pixels; None where that was not. Priors
-            on crops, or that shrink the picture, keep a few hundred MB whatever its size.
+        memory_mb_per_mpixel: what its gradient keeps of a megapixel, in float32 (niqe and
+            brisque-cpp: float64), as measured by benchmarks/priors.py on 576 x 384 pixels; None
+            where that was not. Priors on crops, or that shrink the picture, keep a few hundred MB
+            whatever its size.
     """
 
     xi3: float | None = None

@@ -174,7 +174,7 @@ def test_every_rows_loader_is_where_the_row_says():
         assert callable(row.load.find()), name
 
 
-@pytest.mark.parametrize("name", ["pocket", "niqe"])
+@pytest.mark.parametrize("name", ["pocket", "niqe", "brisque-cpp"])
 def test_the_memory_that_is_told_is_what_a_gradient_keeps(name):
     height, width = 192, 288
     prior, image = load_prior(name), picture(3, height, width)
