@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..edict.choices import Memory
+from ..map_estimation.settings import Start
 from .arguments import argument, option
 from .backbone import BackboneChoice
 from .bijection import BijectionChoice
@@ -36,6 +37,20 @@ class Options:
     lam: float | None = option("weight of the prior, lambda", default=None)
     strength: float | None = option("share of the noise to invert, in (0, 1]", default=None)
     bijection: BijectionChoice
+    start: Start | None = option(
+        "where the ascent starts: at the input, at the model's estimate of the clean picture, or "
+        "at a sample of the model; default: the preset's",
+        default=None,
+    )
+    blend: float | None = option("share of the estimate in the start, in (0, 1]", default=None)
+    draws: int | None = option(
+        "noises that an estimate is the mean of, or samples to choose from", default=None
+    )
+    seed: int | None = option("of these noises", default=None)
+    typicality: float | None = option(
+        "weight of the noise's typicality, which keeps the picture natural; 0 is the paper's",
+        default=None,
+    )
     memory: Memory | None = option("what a gradient keeps: see docs/architecture.md", default=None)
     report: Path | None = option("JSON file", default=None)
     sheet: Path | None = option("before/after picture (one input)", default=None)
@@ -60,7 +75,8 @@ class Options:
         from ..map_estimation.settings import preset
 
         settings = preset(self.preset)
-        chosen = {name: getattr(self, name) for name in ("iterations", "lam", "memory")}
+        names = ("iterations", "lam", "start", "blend", "draws", "seed", "typicality", "memory")
+        chosen = {name: getattr(self, name) for name in names}
         inversion = {name: getattr(self, name) for name in ("strength", "steps", "tile")}
         chosen, inversion = (
             {name: value for name, value in given.items() if value is not None}

@@ -41,7 +41,9 @@ FIDELITIES: dict[str, FidelityRow] = {
         licence=OURS,
         min_side=1,
         options=("scale", "reduction"),
+        defaults={"reduction": "rms"},
         known_as="low_resolution_distance",
+        unsaid={"scale": 4, "reduction": "mse"},
     ),
     "mse": FidelityRow(
         load=plain("pixel:mean_squared_error"),

@@ -42,6 +42,7 @@ class MeasuredFidelity:
         min_side: smallest side in pixels that it takes.
         options: given to the measure by name.
         known_as: what saved runs call the measure; its name where that is empty.
+        unsaid: options that saved runs do not tell.
     """
 
     name: str
@@ -49,12 +50,13 @@ class MeasuredFidelity:
     min_side: int = 1
     options: Mapping[str, Any] = field(default_factory=dict)
     known_as: str = ""
+    unsaid: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def identity(self) -> str:
-        """As in "low_resolution_distance {'scale': 4}"."""
-        options = f" {dict(self.options)}" if self.options else ""
-        return (self.known_as or self.name) + options
+        """As in "low_resolution_distance {'scale': 2}"."""
+        said = {k: v for k, v in self.options.items() if self.unsaid.get(k) != v}
+        return (self.known_as or self.name) + (f" {said}" if said else "")
 
     def __call__(self, x: Tensor, x_init: Tensor, /) -> Tensor:
         """Distances, shape (B,)."""

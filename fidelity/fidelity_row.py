@@ -1,7 +1,7 @@
 """What is known of a measure before it is loaded."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..files.catalog import CatalogRow, lazily
@@ -13,12 +13,16 @@ class FidelityRow(CatalogRow):
 
     Attributes:
         options: names of the measure's arguments after the two pictures.
+        defaults: of these arguments, where not the measure's own.
         known_as: what saved runs call it, where that is not its name in the catalogue.
+        unsaid: arguments that saved runs do not tell, since version 0.1 had no others.
     """
 
     min_side: int = 16
     options: tuple[str, ...] = ()
+    defaults: Mapping[str, Any] = field(default_factory=dict)
     known_as: str = ""
+    unsaid: Mapping[str, Any] = field(default_factory=dict)
 
 
 def plain(address: str) -> Callable[..., Any]:

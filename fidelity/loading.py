@@ -33,8 +33,8 @@ def load_fidelity(
         folders: looked in for it before LATENT_MAP_MODELS/iqa and other programs' caches.
         download: fetch a missing file into LATENT_MAP_MODELS/iqa or torchvision's cache; nothing
             is fetched otherwise.
-        options: `scale` and `reduction` of low_resolution; `sigma` of pamse; `planes` of the
-            measures of grey pictures.
+        options: `scale` (4) and `reduction` ("rms") of low_resolution; `sigma` of pamse; `planes`
+            of the measures of grey pictures.
     Raises: ValueError for an unknown name, a missing or unusable file, or options it does not have
         or cannot take; OSError when a download fails.
     """
@@ -42,8 +42,9 @@ def load_fidelity(
     _check_options(name, row, options)
     if download and path is None and missing_files(row, folders):
         fetch_files(row.files)
+    options = {**row.defaults, **options}
     measure = row.load(device, find_files("fidelity", name, row.files, folders, path))
-    return MeasuredFidelity(name, measure, row.min_side, options, row.known_as)
+    return MeasuredFidelity(name, measure, row.min_side, options, row.known_as, row.unsaid)
 
 
 def missing_fidelity(name: str, folders: Sequence[Path] = ()) -> str:

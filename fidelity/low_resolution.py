@@ -29,8 +29,9 @@ def low_resolution_distance(
     Args:
         x, x_init: RGB in [0, 1], shape (B, 3, H, W), same device and dtype.
         scale: downsampling factor s, at least 1. The paper gives no value; 4 is ours.
-        reduction: "mse" mean of squares, "rms" its root, "l2" the Euclidean norm as printed. The
-            paper does not say; with its weight of 0.01 a typical change costs 0.001, 0.03 or 3.
+        reduction: "rms" root of the mean square, "mse" the mean square, "l2" the Euclidean norm as
+            printed. The paper does not say; a typical change costs 0.03, 0.001 or 3, and it is
+            the first of them that the paper's lambda of 0.01 can balance.
     Returns: distance per item, shape (B,); 0 when equal.
     Raises: ValueError if scale or reduction is not one of these, or the shapes differ.
     Source: Zhang et al., arXiv 2403.06406, Eq. (20).

@@ -15,8 +15,23 @@ from ..map_estimation.settings import DEFAULT_PRESET, MapSettings, OptimizerName
 from ..map_estimation.work import work_of
 from .inverted_picture import PackedPicture
 from .session import Progress, make_room, outside_inference_mode, plot_to_comfy
-from .shared_inputs import check_gradient
+from .shared_inputs import advanced, check_gradient
 from .sockets import CATEGORY, EdictLatents, Fidelity, IqaPrior, MapTrace
+
+
+def _typicality() -> io.Float.Input:
+    widget = io.Float.Input(
+        "typicality",
+        default=0.0,
+        min=0.0,
+        max=1000.0,
+        step=0.01,
+        round=1e-5,
+        optional=True,
+        tooltip="Weight of how typical the noise is for the diffusion model, half its mean square. "
+        "It keeps the picture one that the model could have drawn; 0 is the paper's.",
+    )
+    return advanced(widget)
 
 
 class LatentMapOptimizer(io.ComfyNode):
@@ -119,6 +134,7 @@ class LatentMapOptimizer(io.ComfyNode):
                     tooltip="Show the picture each so many iterations; 0 is off.",
                 ),
                 check_gradient(),
+                _typicality(),
             ],
             outputs=[
                 EdictLatents.Output(

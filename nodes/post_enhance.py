@@ -1,6 +1,7 @@
 """Node: the whole method in one."""
 
 from dataclasses import replace
+from typing import Any, get_args
 
 import comfy.model_management as mm
 import torch
@@ -12,7 +13,7 @@ from ..iqa_priors.loading import load_prior
 from ..map_estimation.enhance import Enhancer, enhance_each
 from ..map_estimation.report import plot_trace, summarise
 from ..map_estimation.restraints import Restraints
-from ..map_estimation.settings import DEFAULT_PRESET, PRESETS, MapSettings
+from ..map_estimation.settings import DEFAULT_PRESET, PRESETS, MapSettings, Start
 from ..map_estimation.settings import preset as preset_settings
 from ..map_estimation.work import work_of
 from .session import (
@@ -24,8 +25,24 @@ from .session import (
     plot_to_comfy,
     to_comfy,
 )
-from .shared_inputs import check_gradient, tile
+from .shared_inputs import advanced, check_gradient, tile
 from .sockets import CATEGORY, Backbone, Fidelity, IqaPrior, MapTrace
+
+AS_PRESET = "as the preset"
+
+
+def _start() -> io.Combo.Input:
+    widget = io.Combo.Input(
+        "start",
+        options=[AS_PRESET, *get_args(Start)],
+        default=AS_PRESET,
+        optional=True,
+        tooltip="Where the ascent starts. input: the picture itself (the paper). estimate: what "
+        "the model expects the clean picture to be, in one step. sample: the best of what it draws "
+        "from noise, for models with a ControlNet, SeeSR and the pocket one. The result is held to "
+        "your picture all the same.",
+    )
+    return advanced(widget)
 
 
 class PostEnhance(io.ComfyNode):
@@ -121,6 +138,7 @@ class PostEnhance(io.ComfyNode):
                 ),
                 tile(),
                 check_gradient(),
+                _start(),
             ],
             outputs=[
                 io.Image.Output(display_name="image", tooltip="The enhanced pictures."),
@@ -193,9 +211,12 @@ def _settings(
     strength: float,
     tile: int = 0,
     check_gradient: bool = True,
+    start: str = AS_PRESET,
 ) -> MapSettings:
     chosen = preset_settings(preset)
-    changes = {"iterations": iterations, "lam": lam}
+    changes: dict[str, Any] = {"iterations": iterations, "lam": lam}
     changes = {name: value for name, value in changes.items() if value >= 0}
+    if start != AS_PRESET:
+        changes["start"] = start
     inversion = replace(chosen.inversion, strength=strength, tile=tile or "auto")
     return replace(chosen, inversion=inversion, check_gradient=check_gradient, **changes)

@@ -139,9 +139,12 @@ def test_unknown_choices_are_refused_by_name():
 
 def test_a_measure_is_identified_by_its_function_and_its_options_as_they_are_given():
     assert load_fidelity("mse").identity == "mean_squared_error"
-    assert load_fidelity("low_resolution").identity == "low_resolution_distance"
+    rms = load_fidelity("low_resolution")
+    assert rms.identity == "low_resolution_distance {'reduction': 'rms'}"
     with_options = load_fidelity("low_resolution", scale=4, reduction="mse")
-    assert with_options.identity == "low_resolution_distance {'scale': 4, 'reduction': 'mse'}"
+    assert with_options.identity == "low_resolution_distance"  # as in runs of version 0.1
+    half = load_fidelity("low_resolution", scale=2, reduction="mse")
+    assert half.identity == "low_resolution_distance {'scale': 2}"
     assert load_fidelity("vif", planes="luma").identity == "vif_distance {'planes': 'luma'}"
 
 

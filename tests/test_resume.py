@@ -34,7 +34,7 @@ SAME = 1e-12  # float64; another machine's convolutions may add up in another or
 
 def resume(path, **chosen):
     settings = MapSettings(iterations=5, learning_rate=0.02, memory="store", **chosen)
-    fidelity = load_fidelity("low_resolution")
+    fidelity = load_fidelity("low_resolution", reduction="mse")
     return enhance(picture(), ToyBackbone(), PRIOR, fidelity, settings, state=path)[0]
 
 
