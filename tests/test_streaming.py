@@ -23,7 +23,7 @@ from .simulated_comfyui import simulated_nodes
 from .simulated_device import SIMULATED, SimulatedDevice
 from .toys import PRIOR, ToyBackbone, edict, picture
 
-FIDELITY = load_fidelity("low_resolution")
+FIDELITY = load_fidelity("low_resolution", reduction="mse")
 INVERSION = edict(3, tile=None)
 SETTINGS = MapSettings(
     INVERSION, iterations=2, optimizer="adam", learning_rate=0.02, memory="recompute"
@@ -271,6 +271,17 @@ def calls_and_bar(session, bars, settings, backbone, image, inverted=False):
     assert bar.values == sorted(bar.values), "the bar went back"
     assert bar.values[-1] == bar.total
     return backbone.calls, counted, bar.total
+
+
+@pytest.mark.parametrize("typicality", [0.0, 0.1])
+@pytest.mark.parametrize("start", ["estimate", "sample"])
+def test_the_bar_counts_the_calls_of_a_start(session, bars, start, typicality):
+    settings = replace(SETTINGS, start=start, draws=3, typicality=typicality, check_gradient=False)
+    calls, counted, total = calls_and_bar(session, bars, settings, ToyBackbone(), picture())
+    assert calls <= total
+    assert counted == [total]
+    if start == "estimate":
+        assert calls == total
 
 
 @pytest.mark.parametrize("pictures", [1, 3])
