@@ -52,6 +52,7 @@ class NamedBackbone:
     def __init__(self, inner: Any):
         self.inner, self.name, self.multiple = inner, inner.name, inner.multiple
         self.conditioned, self.recipe = inner.conditioned, inner.recipe
+        self.reach = inner.reach
         self.schedule = inner.schedule
 
     def bind(self, image: Tensor) -> Binding:

@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 from latent_map.edict.backbones import load_backbone
+from latent_map.edict.backbones.pocket.network import MULTIPLE, REACH
 from latent_map.edict.backbones.stable_diffusion.denoiser import VaeCodec
 from latent_map.edict.bijections.edict import EdictOptions
 from latent_map.edict.bound_picture import bind_picture
@@ -58,6 +59,7 @@ class SmallBackbone:
     name = "small"
     multiple = 32
     conditioned = True
+    reach = 0
     recipe = None
 
     def __init__(self):
@@ -198,7 +200,7 @@ def seam_figures(image: Tensor, untiled: Tensor, tiled: Tensor, tile: int) -> di
 
 def near_an_edge(size: int, tile: int) -> Tensor:
     """Which places of a side are near a tile's edge that is not the picture's."""
-    cut = tiling(tile, 16)
+    cut = tiling(tile, MULTIPLE, REACH)
     tiles = spans(size, tile, cut.overlap, cut.align)
     edges = [edge for span in tiles for edge in (span.start, span.start + span.length)]
     places = torch.arange(size) + 0.5

@@ -95,7 +95,7 @@ def bind_picture(backbone: Backbone, picture: Tensor, options: InversionOptions)
     schedule = backbone.schedule(options.steps, options.spacing).last(options.strength)
     binding = backbone.bind(padded)
     if tile is not None:
-        binding = tiled(binding, padded, tile, backbone.multiple)
+        binding = tiled(binding, padded, tile, backbone)
     bijection = options.bijection.couple(binding.denoiser, schedule, options.steps)
     settled = replace(options, tile=tile)
     return BoundPicture(backbone, picture, settled, tile, bijection, binding.codec)

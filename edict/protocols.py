@@ -66,6 +66,9 @@ class Backbone(Protocol):
         name: written into saved states; backbones that map pictures differently differ in it.
         multiple: picture sides must be multiples of this many pixels.
         conditioned: whether its network sees the picture that it is bound to.
+        reach: pixels around a part of a picture that its network must see to give there what it
+            gives for the whole; 0 where no such number is small enough to be of use, as with
+            attention and norms over all places.
         recipe: the arguments of `load_backbone` that make it again, JSON types only; None for one
             that lives in its program alone.
     """
@@ -73,6 +76,7 @@ class Backbone(Protocol):
     name: str
     multiple: int
     conditioned: bool
+    reach: int
     recipe: dict[str, Any] | None
 
     def schedule(self, steps: int, spacing: Spacing) -> Schedule:

@@ -89,6 +89,7 @@ class WatchedBackbone:
         self.backbone, self.called, self.pulled_back = backbone, called, pulled_back
         self.name, self.multiple = backbone.name, backbone.multiple
         self.conditioned, self.recipe = backbone.conditioned, backbone.recipe
+        self.reach = backbone.reach
 
     def schedule(self, steps: int, spacing: Spacing) -> Schedule:
         """The backbone's."""

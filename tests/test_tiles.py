@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -8,7 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from latent_map.edict.backbones import load_backbone
 from latent_map.edict.bijections.bijection import LatentPair
-from latent_map.edict.bijections.edict import Edict
+from latent_map.edict.bijections.edict import Edict, EdictOptions
+from latent_map.edict.bound_picture import bind_picture
+from latent_map.edict.gradients import vector_jacobian, with_graph
+from latent_map.edict.inversion_options import InversionOptions
 from latent_map.edict.schedule import scaled_linear_alphas, vp_schedule
 from latent_map.edict.tape import Tape
 from latent_map.edict.tiling import tiles
@@ -19,6 +23,7 @@ from .toys import ConvDenoiser, noise, picture
 EXACT = 1e-12  # float64, the issue's bound
 PARTITION = 1e-15  # weights are divided by their sum in float64
 NETWORK = 1e-6  # a float32 network
+AS_WHOLE = 1e-5  # of velocities about 1; convolutions of another size round otherwise
 CELL = 2  # pixels of a cell of the toys' latents
 
 proofs = settings(max_examples=60, deadline=None)
@@ -29,7 +34,7 @@ def cuts(draw):
     """(size, tile, overlap, align, outputs) as pictures and networks have them."""
     align = draw(st.sampled_from([1, 2, 4, 8]))
     tile = align * draw(st.integers(2, 12))
-    overlap = draw(st.integers(1, tile - align))
+    overlap = draw(st.integers(0, tile - align))
     size = draw(st.integers(1, 200))
     return size, tile, overlap, align, draw(st.sampled_from([1, 8]))
 
@@ -99,6 +104,30 @@ def test_weights_sum_to_one_everywhere_and_none_is_negative(cut):
         assert (span.weights >= 0).all()
         total[span.start * outputs :][: len(span.weights)] += span.weights
     assert float((total - 1).abs().max()) <= PARTITION
+
+
+@proofs
+@given(cuts(), st.integers(0, 40))
+def test_a_margin_is_seen_and_weighs_nothing(cut, margin):
+    size, _, _, _, outputs = cut
+    for plain, span in zip(spans(*cut), spans(*cut, margin), strict=True):
+        before, after = max(0, plain.start - margin), plain.start + plain.length + margin
+        assert (span.start, span.start + span.length) == (before, min(size, after))
+        wanted = torch.zeros(size * outputs, dtype=torch.float64)
+        wanted[plain.start * outputs :][: len(plain.weights)] = plain.weights
+        assert torch.equal(wanted[span.start * outputs :][: len(span.weights)], span.weights)
+        assert len(span.weights) == span.length * outputs
+
+
+def test_tiles_with_a_margin_as_far_as_the_network_sees_are_the_whole():
+    """The toy is one convolution of 3 x 3: it sees a cell, CELL pixels."""
+    latent = noise(1, 1, 3, 24, 17)
+    exact, denoiser = tiled_conv(chosen=tiling(20, 2, reach=CELL))
+    usual, _ = tiled_conv(chosen=tiling(20, 2))
+    whole = denoiser(latent, 400.0)
+    assert len(exact.parts(latent)) > 1
+    assert relative(exact(latent, 400.0), whole) < EXACT
+    assert relative(usual(latent, 400.0), whole) > 1e-3
 
 
 def test_places_that_one_tile_covers_have_weight_one_in_the_corners_too():
@@ -242,6 +271,36 @@ def test_the_pocket_denoiser_on_tiles_round_trips(pocket):
     assert len(denoiser.parts(latent)) == 8
     back = map_.reconstruct(map_.invert(LatentPair(latent, latent)))
     assert max(float(z.norm()) for z in back) / math.sqrt(latent.numel()) < NETWORK
+
+
+def test_the_pocket_denoiser_on_tiles_is_the_untiled_one(pocket):
+    image = picture(2, 64, 736).float()
+    image = (image + 0.1 * noise(3, *image.shape).float()).clamp(0, 1)
+    options = InversionOptions(4, bijection=EdictOptions(0.93), tile=128)
+    tiled = bind_picture(pocket, image, options)
+    whole = bind_picture(pocket, image, replace(options, tile=None))
+    latent, gradient = noise(1, 1, 48, 16, 184), noise(2, 1, 48, 16, 184)
+    assert isinstance(tiled.bijection.denoiser, TiledDenoiser)
+    widths = [part.tile.columns.length for part in tiled.bijection.denoiser.parts(latent)]
+    assert max(widths) < 184
+    for label in (999.0, 500.0, 100.0):
+        ours, wanted = (
+            with_graph(bound.bijection.denoiser, latent, label) for bound in (tiled, whole)
+        )
+        assert (ours[1] - wanted[1]).abs().max() < AS_WHOLE
+        by_tiles, by_whole = (vector_jacobian(*pair, gradient) for pair in (ours, wanted))
+        assert (by_tiles - by_whole).abs().max() < AS_WHOLE * by_whole.abs().max()
+
+
+def test_the_pocket_denoiser_sees_no_further_than_it_says(pocket):
+    """And not much less: half of it would not do."""
+    image, latent = picture(2, 64, 736), noise(1, 1, 48, 16, 184)
+    denoiser = pocket.bind(image).denoiser
+    part = denoiser.window(0, 0, 64, 512)(latent[..., :128], 999.0)
+    apart = (part - denoiser(latent, 999.0)[..., :128]).abs()
+    cells = pocket.reach // 4
+    assert apart[..., : 128 - cells].max() < AS_WHOLE
+    assert apart[..., 128 - cells // 2 :].max() > 100 * AS_WHOLE
 
 
 @pytest.fixture(scope="module")

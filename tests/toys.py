@@ -110,6 +110,7 @@ class ToyBackbone:
     name = "toy"
     multiple = 4
     conditioned = True
+    reach = 0
     recipe = None
 
     def __init__(self, prediction: Prediction = "v", trainable: bool = False):

@@ -43,6 +43,7 @@ class CompiledBackbone:
         self.name = f"{inner.name}, compiled"
         self.multiple: int = inner.multiple
         self.conditioned: bool = inner.conditioned
+        self.reach: int = inner.reach
         self.recipe: dict[str, Any] | None = inner.recipe and {**inner.recipe, "compile": True}
         self._tried: set[tuple] = set()
 

@@ -19,20 +19,21 @@ CODEC_TILE = 512
 PROBE_LABEL = 500.0
 
 
-def tiled(binding: Binding, picture: Tensor, tile: int, multiple: int) -> Binding:
+def tiled(binding: Binding, picture: Tensor, tile: int, backbone: Backbone) -> Binding:
     """A binding whose denoiser works on tiles, as does its codec if that has an autoencoder.
 
     Args:
         binding: of the picture.
         picture: padded, (B, 3, H, W).
-        tile: side of a tile in pixels, a multiple of `multiple`. A picture no larger is left whole
-            by the denoiser; the autoencoder's tiles are of 512 pixels at most.
-        multiple: the backbone's.
+        tile: side of a tile in pixels, a multiple of the backbone's. A picture no larger is left
+            whole by the denoiser; the autoencoder's tiles are of 512 pixels at most.
+        backbone: whose binding it is.
     Raises: ValueError for a tile that does not fit the model, or a denoiser that cannot be cut.
     """
     height, width = picture.shape[-2:]
     denoiser, codec = binding
-    chosen = tiling(tile, multiple)
+    multiple = backbone.multiple
+    chosen = tiling(tile, multiple, backbone.reach)
     if max(height, width) > tile:
         if not can_be_cut(denoiser):
             raise ValueError(
@@ -101,12 +102,17 @@ def tile_that_fits(backbone: Backbone, picture: Tensor) -> int | None:
         return None
     tile = -(-max(height, width) // multiple) * multiple
     while tile > side and (
-        per_pixel * min(tile, height) * min(tile, width) > budget
+        per_pixel * _seen(tile, height, backbone) * _seen(tile, width, backbone) > budget
         or decoder * codec_tile(tile, multiple) ** 2 > budget
     ):
         tile -= multiple
     log.info("working on tiles of %d pixels: %.1f GB are free", tile, free / 1e9)
     return tile
+
+
+def _seen(tile: int, size: int, backbone: Backbone) -> int:
+    """How many of a side's pixels a tile in the middle sees."""
+    return min(tile + 2 * backbone.reach, size)
 
 
 def _at_probe_label(denoiser: Denoiser) -> Callable[[Tensor], Tensor]:

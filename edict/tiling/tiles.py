@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..gradients import vector_jacobian, with_graph
@@ -27,14 +28,17 @@ class Tiling:
 
     Attributes:
         side: a tile's height and width; a picture's smaller side makes a tile smaller.
-        overlap: what neighbours share at least, below `side`.
+        overlap: what neighbours share at least, below `side`; 0 needs a margin.
         align: tiles start at multiples of this, so that a network that halves its input several
             times samples a tile at the places where it would sample the picture.
+        margin: how much of the picture around it a tile sees, too, a multiple of `align`; what the
+            network gives there weighs nothing.
     """
 
     side: int
     overlap: int
     align: int = 1
+    margin: int = 0
 
     def __post_init__(self):
         if self.side % self.align or self.side < self.align:
@@ -42,20 +46,26 @@ class Tiling:
                 f"tiles of {self.side} pixels do not fit this model: choose a multiple of "
                 f"{self.align}"
             )
-        if not 0 < self.overlap <= self.side - self.align:
+        least = 0 if self.margin else 1
+        if not least <= self.overlap <= self.side - self.align:
             raise ValueError(
                 f"an overlap of {self.overlap} pixels does not suit tiles of {self.side}: choose "
-                f"1 to {self.side - self.align}"
+                f"{least} to {self.side - self.align}"
             )
 
 
-def tiling(side: int, align: int, overlap: int | None = None) -> Tiling:
-    """Tiles of a side with the usual overlap; see `Tiling`.
+def tiling(side: int, align: int, reach: int = 0) -> Tiling:
+    """Tiles of a side with the usual overlap, or, for a network of a known reach, with a margin.
 
+    Args:
+        side, align: see `Tiling`.
+        reach: of the backbone, see `Backbone`; 0 for none that tiles could do justice to. With the
+            margin that it asks for tiles fit together as they are, without an overlap.
     Raises: ValueError if they do not fit.
     """
     usual = max(side // OVERLAP_SHARE, min(OVERLAP_MULTIPLES * align, side // 2))
-    return Tiling(side, max(1, min(usual, side - align)) if overlap is None else overlap, align)
+    overlap = 0 if reach else max(1, min(usual, side - align))
+    return Tiling(side, overlap, align, -(-reach // align) * align)
 
 
 class Span(NamedTuple):
@@ -66,16 +76,19 @@ class Span(NamedTuple):
     weights: Tensor  # (length * outputs per cell,), float64
 
 
-def spans(size: int, tile: int, overlap: int, align: int = 1, outputs: int = 1) -> list[Span]:
+def spans(
+    size: int, tile: int, overlap: int, align: int = 1, outputs: int = 1, margin: int = 0
+) -> list[Span]:
     """Equal tiles that cover `size` cells, evenly spread, with weights that sum to one.
 
     Args:
         size: cells to cover.
         tile: cells of a tile; one tile of the whole size where that is no larger.
-        overlap: cells that neighbours share at least, below `tile`.
+        overlap: cells that neighbours share at least, from 0 and below `tile`.
         align: tiles start at multiples of this, if `size` and `tile` are such.
         outputs: output samples per cell.
-    Returns: the tiles, first to last.
+        margin: cells that tiles see beyond their own, as far as there are such.
+    Returns: the tiles with their margins, first to last.
     """
     if size <= tile:
         return [Span(0, size, torch.ones(size * outputs, dtype=torch.float64))]
@@ -88,11 +101,11 @@ def spans(size: int, tile: int, overlap: int, align: int = 1, outputs: int = 1) 
         align * ((2 * i * (size - tile) + count * align) // (2 * count * align))
         for i in range(count)
     ] + [size - tile]
-    margin = outputs * overlap // (2 * MARGIN_SHARE)
+    edge = outputs * overlap // (2 * MARGIN_SHARE)
     windows = []
     for index in range(len(starts)):
         window = torch.ones(tile * outputs, dtype=torch.float64)
-        ramp = _ramp(tile * outputs, margin, outputs * overlap - 2 * margin)
+        ramp = _ramp(tile * outputs, edge, outputs * overlap - 2 * edge)
         if index > 0:
             window = window * ramp
         if index < count:
@@ -101,15 +114,28 @@ def spans(size: int, tile: int, overlap: int, align: int = 1, outputs: int = 1) 
     total = torch.zeros(size * outputs, dtype=torch.float64)
     for start, window in zip(starts, windows, strict=True):
         total[start * outputs :][: len(window)] += window
-    return [
-        Span(start, tile, window / total[start * outputs :][: len(window)])
+    weights = (
+        window / total[start * outputs :][: len(window)]
         for start, window in zip(starts, windows, strict=True)
+    )
+    return [
+        _with_margin(Span(start, tile, weight), size, margin)
+        for start, weight in zip(starts, weights, strict=True)
     ]
 
 
-def _ramp(length: int, margin: int, rise: int) -> Tensor:
-    """0 over the margin, then a raised cosine up to 1; never 0 past the margin."""
-    places = torch.arange(length, dtype=torch.float64) - margin
+def _with_margin(span: Span, size: int, margin: int) -> Span:
+    """A tile that sees more, where its output weighs nothing."""
+    outputs = len(span.weights) // span.length
+    before = min(span.start, margin)
+    after = min(size - span.start - span.length, margin)
+    weights = F.pad(span.weights, (before * outputs, after * outputs))
+    return Span(span.start - before, before + span.length + after, weights)
+
+
+def _ramp(length: int, edge: int, rise: int) -> Tensor:
+    """0 at the edge, then a raised cosine up to 1; never 0 past the edge."""
+    places = torch.arange(length, dtype=torch.float64) - edge
     height = torch.sin(torch.pi / 2 * ((places + 0.5) / max(1, rise)).clamp(0, 1)).square()
     return torch.where(places < 0, 0.0, height)
 
@@ -156,9 +182,9 @@ class Tile:
 
 def cover(height: int, width: int, cells: Tiling, inputs: int = 1, outputs: int = 1) -> list[Tile]:
     """Tiles over height x width cells; `cells` is measured in them."""
-    side, overlap, align = cells.side, cells.overlap, cells.align
-    rows = spans(height, side, overlap, align, outputs)
-    columns = spans(width, side, overlap, align, outputs)
+    side, overlap, align, margin = cells.side, cells.overlap, cells.align, cells.margin
+    rows = spans(height, side, overlap, align, outputs, margin)
+    columns = spans(width, side, overlap, align, outputs, margin)
     return [Tile(row, column, inputs, outputs) for row in rows for column in columns]
 
 
@@ -226,7 +252,10 @@ class TiledDenoiser:
         cell = self.height // height
         chosen = self.tiling
         cells = Tiling(
-            chosen.side // cell, max(1, chosen.overlap // cell), max(1, chosen.align // cell)
+            chosen.side // cell,
+            min(chosen.overlap, max(1, chosen.overlap // cell)),
+            max(1, chosen.align // cell),
+            chosen.margin // cell,
         )
         parts = []
         for tile in cover(height, width, cells):

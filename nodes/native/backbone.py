@@ -80,6 +80,7 @@ class NativeBackbone:
         self.conditioning = replace(conditioning, vae=vae)
         self.compression = int(vae.spacial_compression_encode())
         self.multiple = math.lcm(MULTIPLE, self.compression)
+        self.reach = 0
         self.conditioned = self.conditioning.has_control
         self.recipe: dict[str, Any] | None = None
 

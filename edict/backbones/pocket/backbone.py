@@ -14,7 +14,7 @@ from ...choices import Spacing
 from ...protocols import Binding
 from ...schedule import Schedule, scaled_linear_alphas, vp_schedule
 from .haar import BLOCK, haar, inverse_haar
-from .network import CORRECTION_CHANNELS, MULTIPLE, PocketNetwork
+from .network import CORRECTION_CHANNELS, MULTIPLE, REACH, PocketNetwork
 
 WEIGHTS = Path(__file__).with_name("denoiser.safetensors")
 CONSTANTS = {
@@ -76,7 +76,7 @@ class PocketBackbone:
 
     def __init__(self, network: Any, tensors: dict[str, Tensor], device: torch.device):
         self.device = device
-        self.conditioned = True
+        self.conditioned, self.reach = True, REACH
         self.recipe: dict[str, Any] | None = {"name": "pocket"}
         self.network = network.to(device).eval().requires_grad_(False)
         self.scale = float(tensors["correction_scale"])

@@ -16,6 +16,8 @@ WIDTHS = (64, 128, 256)  # channels of the levels, each at half the resolution o
 DOWN_BLOCKS, UP_BLOCKS, MIDDLE_BLOCKS = (2, 2, 3), (2, 2), 2
 EMBEDDING = 256
 ENCODER_WIDTH = 96
+# Pixels. By its layers it sees 288; of what is beyond 208 no more comes through than rounding.
+REACH = 224
 MULTIPLE = 16  # pixels: Haar blocks of 4, halved twice by the U-Net
 
 

@@ -36,6 +36,7 @@ class DiffusersBackbone:
         self.prediction: Prediction = loaded.levels[1]
         self.options = options
         self.name = name
+        self.reach = 0
         self.conditioned = self.networks.controlnet is not None
         self.recipe: dict[str, Any] | None = {"name": self.kind, **asdict(options)}
         reductions = len(self.networks.vae.config.block_out_channels) - 1
