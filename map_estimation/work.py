@@ -101,7 +101,7 @@ class WatchedBackbone:
         return binding._replace(denoiser=self._watched(binding.denoiser))
 
     def _watched(self, denoiser: Denoiser, share: Callable[[], float] = lambda: 1.0) -> Denoiser:
-        tiles = set()
+        tiles = []  # with their margins two can see the same, and are two calls all the same
 
         def call(latent: Tensor, label: float) -> Tensor:
             self.called(share())
@@ -111,7 +111,7 @@ class WatchedBackbone:
             return output
 
         def window(*extent: int) -> Denoiser:
-            tiles.add(extent)
+            tiles.append(extent)
             part = denoiser.window(*extent)  # pyright: ignore - it can be cut
             return self._watched(part, lambda: share() / len(tiles))
 
