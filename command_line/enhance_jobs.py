@@ -13,11 +13,15 @@ from ..edict.protocols import Backbone
 from ..fidelity.fidelity import Fidelity
 from ..files.pictures import Picture, read_picture, write_image, write_picture
 from ..iqa_priors.prior import Prior
+from ..map_estimation.comparison import describe_comparison
+from ..map_estimation.comparison_sheet import comparison_sheet
 from ..map_estimation.enhance import enhance
 from ..map_estimation.report import before_after_sheet, describe_run, summarise
 from ..map_estimation.restraints import Restraints
 from ..map_estimation.result import Cancel, MapResult, MapStep, NonFiniteError
 from ..map_estimation.settings import MapSettings
+from ..map_estimation.words import what_changed
+from ..map_estimation.work import WatchedBackbone
 from .enhance_options import Options
 from .failures import EXPECTED, FAILED, INTERRUPTED, exit_code, explain, tell
 from .interruption import interruptible
@@ -69,6 +73,9 @@ def _work(
     with torch.no_grad():
         tools.prior(before)  # what the prior cannot score is refused before the inversion
     restraints = read_restraints(options, before)
+    calls: list[float] = []
+    if options.compare:
+        tools = replace(tools, backbone=WatchedBackbone(tools.backbone, calls.append))
     with _progress(source, tools.settings) as bar:
         try:
             result = _run(before, tools, options.state, bar, stopped, restraints)
@@ -81,6 +88,14 @@ def _work(
     reports[source.name] = describe_run(before, result, tools.prior, tools.settings)
     if options.sheet:
         write_image(options.sheet, before_after_sheet(before, result), picture.profile)
+    if options.compare:
+        words = what_changed(before.cpu(), result.picture)
+        tqdm.write(f"{target}: {words}")
+        sheet = comparison_sheet(before, result.picture, words)
+        write_image(options.compare, sheet, picture.profile)
+    if options.compare and options.report:
+        compared = describe_comparison(before, result.picture, tools.prior, sum(calls))
+        reports[source.name]["comparison"] = compared
 
 
 def _progress(source: Path, settings: MapSettings) -> tqdm:

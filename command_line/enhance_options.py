@@ -54,6 +54,12 @@ class Options:
     memory: Memory | None = option("what a gradient keeps: see docs/architecture.md", default=None)
     report: Path | None = option("JSON file", default=None)
     sheet: Path | None = option("before/after picture (one input)", default=None)
+    compare: Path | None = option(
+        "picture of input, result, their difference and a close look; one more line says what "
+        "changed, and --report then also has distances, scores of priors not used and the number "
+        "of network calls, which are computed only with both (one input)",
+        default=None,
+    )
     state: Path | None = option("keep and resume an interrupted run (one input)", default=None)
     tile: int | str | None = option(
         "side of tiles in pixels; auto (default) or none", default=None, type=tile_side

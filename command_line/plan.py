@@ -8,6 +8,7 @@ from ..fidelity.fidelity import Fidelity, check_fidelity
 from ..files.pictures import check_output, find_pictures, read_picture
 from ..files.state_file import check_writable, load_state
 from ..iqa_priors.prior import Prior, check_prior
+from ..map_estimation.comparison_sheet import comparison_size
 from ..map_estimation.report import sheet_size
 from ..map_estimation.resume import STATE_KIND
 from .distinct import check_distinct
@@ -36,7 +37,8 @@ def plan(
     """
     files, folder = find_pictures(options.input), options.input.is_dir()
     targets = _folder_targets(files, options) if folder else [options.output]
-    extras = [path for path in (options.report, options.sheet, options.state) if path is not None]
+    asked = (options.report, options.sheet, options.compare, options.state)
+    extras = [path for path in asked if path is not None]
     check_distinct((*files, *targets, *extras))
     for extra in extras:
         check_writable(extra)
@@ -63,8 +65,8 @@ def plan(
 
 
 def _folder_targets(files: list[Path], options: Options) -> list[Path]:
-    if options.sheet or options.state:
-        raise ValueError("--sheet and --state go with one picture, not with a folder")
+    if options.sheet or options.compare or options.state:
+        raise ValueError("--sheet, --compare and --state go with one picture, not with a folder")
     if options.output.resolve() == options.input.resolve():
         raise ValueError("the output folder is the input folder: choose another")
     if options.output.exists() and not options.output.is_dir():
@@ -91,6 +93,8 @@ def _check_job(job: Job, options: Options, prior: Prior, fidelity: Fidelity | No
     check_output(job.target, (width, height), picture.alpha is not None)
     if options.sheet:
         check_output(options.sheet, sheet_size(width, height))
+    if options.compare:
+        check_output(options.compare, comparison_size(width, height))
     if options.state:
         check_writable(options.state, RUN_BYTES * width * height)
         if options.state.exists():

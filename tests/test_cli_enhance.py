@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 from latent_map.command_line import enhance_jobs
 from latent_map.edict import backbones
+from latent_map.files.pictures import read_picture
+from latent_map.map_estimation import comparison
+from latent_map.map_estimation.comparison_sheet import comparison_size
 from latent_map.map_estimation.enhance import enhance as enhance_picture
+from latent_map.map_estimation.words import what_changed
+from latent_map.map_estimation.work import WatchedBackbone
 from PIL import Image
 
 from .sample_files import QUICK, cuda_out_of_memory, photograph, pixels
@@ -131,3 +136,56 @@ def test_the_tile_is_part_of_the_settings_reported(folder, run):
     settings = json.loads((folder / "r").read_text())["good.png"]["settings"]
     assert settings["inversion"]["tile"] == 64
     assert settings["check_gradient"] is False
+
+
+def test_a_comparison_is_a_sheet_a_line_of_words_and_numbers_in_the_report(
+    folder, run, monkeypatch
+):
+    monkeypatch.setattr(comparison, "DISTANCES", {"mse": comparison.DISTANCES["mse"]})
+    extras = ("--compare", "c.png", "--report", "r.json")
+    code, out, err = run("enhance", "good.png", "-o", "b.png", *QUICK, *extras)
+    assert (code, err) == (0, "")
+    summary, words = out.splitlines()
+    assert summary.startswith("b.png: quality 0.")
+    before, after = (read_picture(folder / name).pixels for name in ("good.png", "b.png"))
+    assert words == f"b.png: {what_changed(before, after)}"
+    assert pixels("c.png").shape == (*comparison_size(192, 96)[::-1], 3)
+    (described,) = json.loads((folder / "r.json").read_text()).values()
+    compared = described["comparison"]
+    assert list(compared["distances"]) == ["mse"]
+    assert list(compared["judges"]) == ["pocket", "brisque-cpp"]  # niqe is what is climbed
+    assert f"b.png: {compared['changes']['words']}" == words
+
+
+@pytest.mark.parametrize("tile", [(), ("--tile", "64")])
+def test_the_network_calls_of_a_comparison_are_those_made(
+    folder, run, loaded_once, monkeypatch, tile
+):
+    shares = []
+
+    def watched(*arguments, **options):
+        return WatchedBackbone(loaded_once(*arguments, **options), shares.append)
+
+    monkeypatch.setattr(comparison, "DISTANCES", {})
+    monkeypatch.setattr(backbones, "load_backbone", watched)
+    extras = ("--compare", "c.png", "--report", "r.json", "--no-check-gradient", *tile)
+    assert run("enhance", "good.png", "-o", "b.png", *QUICK, *extras)[0] == 0
+    (described,) = json.loads((folder / "r.json").read_text()).values()
+    tiles = round(1 / min(shares))
+    assert (tiles > 1) == bool(tile)
+    assert len(set(shares)) == 1
+    # One call of a single tile tells how much memory its graph takes.
+    assert described["comparison"]["network_calls"] == round(len(shares) / tiles) > 0
+
+
+def test_a_comparison_without_a_report_computes_no_numbers(folder, run, monkeypatch):
+    monkeypatch.setattr(enhance_jobs, "describe_comparison", None)
+    code, out, _ = run("enhance", "good.png", "-o", "b.png", *QUICK, "--compare", "c.png")
+    assert code == 0
+    assert out.count("\n") == 2
+
+
+def test_counting_calls_does_not_change_the_result(folder, run):
+    assert run("enhance", "good.png", "-o", "a.png", *QUICK)[0] == 0
+    assert run("enhance", "good.png", "-o", "b.png", *QUICK, "--compare", "c.png")[0] == 0
+    assert np.array_equal(pixels("a.png"), pixels("b.png"))

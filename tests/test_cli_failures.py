@@ -99,6 +99,16 @@ def test_a_sheet_that_cannot_be_written_costs_neither_picture_nor_report(folder,
     assert len(described["trace"]) == 2
 
 
+def test_a_comparison_that_fails_costs_neither_picture_nor_report(folder, run, monkeypatch):
+    monkeypatch.setattr(enhance_jobs, "comparison_sheet", torch_out_of_memory)
+    extras = ("--compare", "c.png", "--report", "r.json")
+    code, _, err = run("enhance", "good.png", "-o", "b.png", *QUICK, *extras)
+    assert code == 3
+    assert "out of memory" in err
+    assert pixels("b.png").shape == (96, 192, 3)
+    assert len(json.loads((folder / "r.json").read_text())["good.png"]["trace"]) == 2
+
+
 def test_a_report_that_cannot_be_written_costs_no_picture(folder, run, monkeypatch):
     monkeypatch.setattr(state_file, "write_atomically", out_of_room)
     code, _, err = run("enhance", "good.png", "-o", "b.png", *QUICK, "--report", "r.json")
