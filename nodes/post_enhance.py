@@ -15,6 +15,7 @@ from ..map_estimation.report import plot_trace, summarise
 from ..map_estimation.restraints import Restraints
 from ..map_estimation.settings import DEFAULT_PRESET, PRESETS, MapSettings, Start
 from ..map_estimation.settings import preset as preset_settings
+from ..map_estimation.words import what_changed
 from ..map_estimation.work import work_of
 from .session import (
     Progress,
@@ -198,7 +199,10 @@ class PostEnhance(io.ComfyNode):
         plots = torch.cat([plot_to_comfy(plot_trace(result.trace)) for result in made])
         return io.NodeOutput(
             to_comfy(torch.cat([result.picture for result in made]), alpha),
-            "\n".join(summarise(result) for result in made),
+            "\n".join(
+                f"{summarise(result)}; {what_changed(before, result.picture)}"
+                for before, result in zip(pixels.split(1), made, strict=True)
+            ),
             plots,
             [result.trace for result in made],
         )
