@@ -1,0 +1,62 @@
+"""The documents: what they point to is there."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+DOCUMENTS = sorted(
+    [
+        *(REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+        *REPOSITORY.glob("docs/**/*.md"),
+    ]
+)
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+ELSEWHERE = ("http://", "https://", "mailto:", "#")
+# What documents call a file of this repository: a path with a folder of it, and a suffix.
+NAMED = re.compile(r"`((?:[\w.-]+/)+[\w.-]+\.(?:py|md|mjs|toml|json|png|safetensors))`")
+PLACEHOLDER = re.compile(r"NAME|NODE_ID")
+
+every_document = pytest.mark.parametrize(
+    "document", DOCUMENTS, ids=[str(file.relative_to(REPOSITORY)) for file in DOCUMENTS]
+)
+
+
+def links(document):
+    """The files that a document links to, without the places in them."""
+    targets = LINK.findall(document.read_text(encoding="utf-8"))
+    return [target.split("#")[0] for target in targets if not target.startswith(ELSEWHERE)]
+
+
+@every_document
+def test_links_lead_to_files(document):
+    dead = [link for link in links(document) if not (document.parent / link).exists()]
+    assert not dead
+
+
+@every_document
+def test_files_that_are_named_are_there(document):
+    text = document.read_text(encoding="utf-8")
+    folders = {path.name for path in REPOSITORY.iterdir() if path.is_dir()}
+    ours = [
+        name
+        for name in NAMED.findall(text)
+        if name.split("/")[0] in folders and not PLACEHOLDER.search(name)
+    ]
+    missing = [name for name in ours if not (REPOSITORY / name).exists()]
+    assert not missing
+
+
+def test_the_readme_fits_a_screen_or_two():
+    words = len((REPOSITORY / "README.md").read_text(encoding="utf-8").split())
+    assert words < 650
+
+
+def test_the_first_two_commands_of_the_readme_stay_where_they_are():
+    """Its second block is what .ci/run runs, its first what makes its picture."""
+    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    first, second, *_ = re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
+    assert "latent-map enhance docs/sample.png" in first
+    assert "-m pytest" in second
+    assert "block == 2" in (REPOSITORY / ".ci" / "run").read_text(encoding="utf-8")
