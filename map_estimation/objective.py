@@ -40,6 +40,10 @@ class Objective:
         """The terms that look at pictures alone."""
         return Objective(tuple(term for term in self.terms if not term.sees_noise))
 
+    def without(self, names: set[str]) -> "Objective":
+        """The other terms."""
+        return Objective(tuple(term for term in self.terms if term.name not in names))
+
     @property
     def sees_noise(self) -> bool:
         """Whether a term looks at the noise."""
