@@ -180,6 +180,8 @@ def _enhance_one(
             result = run_and_keep(solver, callback, state, description)
     except (NonFiniteError, torch.OutOfMemoryError) as error:
         if not name:
+            if isinstance(error, NonFiniteError) and error.result is not None:
+                error.result = _best_of_result_and_input(error.result, solver, picture)
             raise
         # As text: a log that keeps the error would keep all that its frames hold.
         log.error("%s failed: %s", name, str(error))

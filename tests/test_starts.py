@@ -9,7 +9,7 @@ from latent_map.edict.estimate import estimate_latent, seeded_noise
 from latent_map.edict.inversion import invert_picture
 from latent_map.fidelity.loading import load_fidelity
 from latent_map.map_estimation.enhance import enhance, optimise_noise
-from latent_map.map_estimation.result import Cancel, Status
+from latent_map.map_estimation.result import Cancel, NonFiniteError, Status
 from latent_map.map_estimation.settings import MapSettings
 
 from .toys import PRIOR, ToyBackbone, edict, picture
@@ -155,3 +155,18 @@ def test_given_noise_is_where_its_own_optimisation_starts():
     ((_, ours),) = optimise_noise(inverted, PRIOR, FIDELITY, ESTIMATE)
     ((_, wanted),) = optimise_noise(inverted, PRIOR, FIDELITY, SETTINGS)
     assert ours.trace == wanted.trace
+
+
+def test_what_a_breakdown_leaves_is_never_worse_than_the_input_either():
+    calls = []
+
+    def metric(image):
+        calls.append(1)
+        return PRIOR.metric(image) * (float("nan") if len(calls) == 3 else 1.0)
+
+    broken = replace(PRIOR, metric=metric)
+    settings = replace(ESTIMATE, blend=1.0, lam=0.01)  # an estimate that is far off
+    with pytest.raises(NonFiniteError) as caught:
+        enhance(picture(), ToyBackbone(), broken, FIDELITY, settings)
+    assert not caught.value.result.improved
+    assert torch.equal(caught.value.result.picture, picture())
