@@ -1,5 +1,6 @@
 """Picture files of all kinds, also of those that Pillow cannot write."""
 
+import functools
 import struct
 import zlib
 
@@ -17,6 +18,7 @@ def as_tensor(array):
     return torch.from_numpy(array.astype(np.float32).transpose(2, 0, 1).copy())[None] / 255
 
 
+@functools.cache  # a profile tells the second it was made in
 def srgb():
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 

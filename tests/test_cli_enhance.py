@@ -56,7 +56,7 @@ def test_the_default_prior_is_the_embedded_one(folder, run):
     assert after >= before - 1e-3  # b.png is rounded to 8 bits
 
 
-@pytest.mark.parametrize("nothing", [("--iterations", "0"), ("--lam", "0")])
+@pytest.mark.parametrize("nothing", [("--iterations", "0", "--start", "input"), ("--lam", "0")])
 def test_nothing_to_do_returns_the_picture_exactly(folder, run, nothing):
     code, out, _ = run("enhance", "alpha.png", "-o", "b.png", "--prior", "niqe", *nothing)
     assert code == 0
