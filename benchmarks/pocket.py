@@ -4,12 +4,12 @@
 
 1. One-step x0 from the noisiest level against the degraded input, and 20-step samples (PSNR).
 2. EDICT round trip of the whole picture.
-3. MAP post-enhancement: is an independent full-reference measure better than the input's?
+
+What the whole enhancement makes of photographs: benchmarks.gates.
 """
 
 import argparse
 import statistics
-import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -18,11 +18,7 @@ from latent_map.edict.backbones import load_backbone
 from latent_map.edict.bound_picture import pad
 from latent_map.edict.inversion import invert_picture, round_trip_error
 from latent_map.edict.inversion_options import InversionOptions
-from latent_map.fidelity.loading import load_fidelity
 from latent_map.fidelity.pixel import psnr
-from latent_map.iqa_priors.loading import load_prior
-from latent_map.map_estimation.enhance import enhance
-from latent_map.map_estimation.settings import preset
 from torch import Tensor
 
 from .pairs import MEASURES, Pair, better, degraded_pairs, machine, measures, save_json
@@ -69,51 +65,16 @@ def round_trip_gate(backbone, pairs: Iterable[Pair]) -> list[float]:
     return [round_trip_error(invert_picture(backbone, p.degraded, options)) for p in pairs]
 
 
-def enhancement_gate(backbone, prior, pairs: Iterable[Pair], preset_name: str) -> list[dict]:
-    """Full-reference measures of input and result against the pristine photograph."""
-    fidelity, rows = load_fidelity("low_resolution"), []
-    for pair in pairs:
-        clock = time.perf_counter()
-        (result,) = enhance(pair.degraded, backbone, prior, fidelity, preset(preset_name))
-        seconds = time.perf_counter() - clock
-        before, after = measures(pair.degraded, pair.clean), measures(result.picture, pair.clean)
-        rows.append(
-            {
-                "name": pair.name,
-                "before": before | {"psnr": psnr(pair.degraded, pair.clean)},
-                "after": after | {"psnr": psnr(result.picture, pair.clean)},
-                "better": better(after, before),
-                "quality": [result.trace[0].quality, result.trace[result.best_iteration].quality],
-                "seconds": seconds,
-            }
-        )
-        print(rows[-1], flush=True)
-    return rows
-
-
-def clean_gate(backbone, prior, pairs: Iterable[Pair], preset_name: str) -> list[dict]:
-    """What happens to photographs that need no help."""
-    untouched = [pair._replace(degraded=pair.clean) for pair in pairs]
-    fidelity, rows = load_fidelity("low_resolution"), []
-    for pair in untouched:
-        (result,) = enhance(pair.clean, backbone, prior, fidelity, preset(preset_name))
-        after = measures(result.picture, pair.clean) | {"psnr": psnr(result.picture, pair.clean)}
-        rows.append({"name": pair.name, "after": after})
-        print(rows[-1], flush=True)
-    return rows
-
-
 def markdown(report: dict) -> str:
     """The gates as a table."""
-    rows, enhanced, clean = report["denoising"], report["enhancement"], report["clean"]
+    rows = report["denoising"]
     mean = statistics.fmean
     gain = mean(r["one_step"] - r["input"] for r in rows)
     improved = {name: sum(r["one_step_better"][name] for r in rows) for name in MEASURES}
     counts = ", ".join(f"{name.upper()} {count}" for name, count in improved.items())
     sampled = mean(r["sample"] - r["input"] for r in rows)
     lines = [
-        f"Machine: {report['machine']}. Kodak 01-{len(rows):02d}, {report['side']} px crops, "
-        f"preset {report['preset']}.",
+        f"Machine: {report['machine']}. Kodak 01-{len(rows):02d}, {report['side']} px crops.",
         "",
         "| gate | wanted | measured |",
         "|---|---|---|",
@@ -122,17 +83,6 @@ def markdown(report: dict) -> str:
         f"| 1. {SAMPLE_STEPS}-step sample against input | >= -0.5 dB | {sampled:+.2f} dB |",
         f"| 2. EDICT round trip, worst relative error | < 1e-6 | {max(report['round_trip']):.1e} |",
     ]
-    for name in MEASURES:
-        count = sum(r["better"][name] for r in enhanced)
-        of = f"{count} of {len(enhanced)}"
-        lines.append(f"| 3. {name.upper()} better after MAP | >= 12 of 16, one measure | {of} |")
-    if clean:
-        worst = {n: min(s * r["after"][n] for r in clean) for n, s in MEASURES.items()}
-        lines.append(
-            f"| 3. clean photographs, worst against themselves | nothing visibly worse | VIF "
-            f"{worst['vif']:.3f}, VSI {worst['vsi']:.4f}, GMSD {-worst['gmsd']:.4f}, PSNR "
-            f"{min(r['after']['psnr'] for r in clean):.1f} dB |"
-        )
     return "\n".join(lines) + "\n"
 
 
@@ -142,20 +92,15 @@ def main() -> None:
     parser.add_argument("photos", type=Path, help="folder of pristine PNG photographs")
     parser.add_argument("--side", type=int, default=256, help="crop size in pixels")
     parser.add_argument("--count", type=int, default=16)
-    parser.add_argument("--clean", type=int, default=4, help="clean photographs to enhance")
-    parser.add_argument("--preset", default="fast")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     options = parser.parse_args()
-    backbone, prior = load_backbone("pocket"), load_prior("pocket")
+    backbone = load_backbone("pocket")
     pairs = degraded_pairs(sorted(options.photos.glob("*.png"))[: options.count], options.side)
     report = {
         "machine": machine(),
         "side": options.side,
-        "preset": options.preset,
         "denoising": denoising_gate(backbone, pairs),
         "round_trip": round_trip_gate(backbone, pairs[:4]),
-        "enhancement": enhancement_gate(backbone, prior, pairs, options.preset),
-        "clean": clean_gate(backbone, prior, pairs[: options.clean], options.preset),
     }
     save_json(options.out / "pocket.json", report)
     (options.out / "pocket.md").write_text(markdown(report))
