@@ -69,8 +69,9 @@ class PostEnhance(io.ComfyNode):
                     "preset",
                     options=list(PRESETS),
                     default=DEFAULT_PRESET,
-                    tooltip="fast: few steps, Adam. paper: as published, 17 times "
-                    "as many network calls. pixel_*, no_fidelity: baselines for comparison.",
+                    tooltip="fast: from the model's estimate, a few small steps. gentle: for "
+                    "pictures that are good already. strong: larger steps. paper: as published, "
+                    "40 times as many network calls. pixel_*, no_fidelity: baselines.",
                 ),
                 io.Int.Input(
                     "iterations",
