@@ -19,7 +19,7 @@ from training.batch_degradations import (
     rescale,
 )
 from training.photographs import CropBatches, vary_colours
-from training.train_pocket_denoiser import Options, average, split_file, train
+from training.train_pocket_denoiser import Options, average, train
 
 from .toys import picture
 
@@ -107,14 +107,6 @@ def test_averaged_weights_follow_quickly_at_first():
     averaged = [torch.zeros(2)]
     average(averaged, current, 10**6)
     assert averaged[0].tolist() == pytest.approx([3e-4, 3e-4])
-
-
-def test_a_file_in_parts_is_the_file(tmp_path):
-    file = tmp_path / "a"
-    file.write_bytes(bytes(range(250)))
-    parts = split_file(file, 1e-4)
-    assert [part.stat().st_size for part in parts] == [100, 100, 50]
-    assert b"".join(part.read_bytes() for part in parts) == file.read_bytes()
 
 
 def test_crops_are_parts_of_the_photographs(seeded):

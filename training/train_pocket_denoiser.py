@@ -27,6 +27,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from training.batch_degradations import degrade_batch
+from training.file_parts import split_file
 from training.photographs import CropBatches, load_photographs, vary_colours
 
 log = logging.getLogger("training")
@@ -167,18 +168,6 @@ def export(path: Path, network: nn.Module, scales: Scales, crops: int) -> None:
     tensors = {f"network.{k}": v.half().cpu().contiguous() for k, v in weights}
     tensors |= {k: v.cpu().contiguous() for k, v in scales.items()}
     save_file(tensors, path, {"format": "latent-map pocket denoiser 3", "crops": json.dumps(crops)})
-
-
-def split_file(path: Path, megabytes: float) -> list[Path]:
-    """Write a file again in parts of so many megabytes at most, PATH.0, PATH.1, ..., to be joined
-    by `cat`; returns them.
-    """
-    content, size = path.read_bytes(), int(megabytes * 1e6)
-    parts = []
-    for number, start in enumerate(range(0, len(content), size)):
-        parts.append(path.with_name(f"{path.name}.{number}"))
-        parts[-1].write_bytes(content[start : start + size])
-    return parts
 
 
 def train(options: Options) -> None:
