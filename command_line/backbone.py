@@ -32,6 +32,12 @@ class BackboneChoice:
     )
     given: dict[str, Any] = options_of(lambda: [row.options for row in BACKBONES.values()])
 
+    def files(self) -> list[Path]:
+        """The files and folders that it names."""
+        fields_ = {f.name: f for row in BACKBONES.values() for f in fields(row.options)}
+        named = [v for k, v in self.given.items() if fields_[k].metadata.get("kind") == "path"]
+        return [Path(place) for place in (self.backbone.partition(":")[2], self.backbone, *named)]
+
     def checked(self) -> Loading:
         """What is to be loaded.
 

@@ -64,7 +64,7 @@ def _fitted(options: Options, lower_better: bool) -> Calibration:
         return calibrate_to_scores(prior, scores, lower_better, folder.name)
     if file is None:
         raise ValueError("there is nothing to fit to: give --scores or --folder")
-    check_distinct((file, options.output))
+    check_distinct((options.output,), (file,))
     scores, opinions = read_scores(file)
     return calibrate_to_opinions(prior, scores, opinions, lower_better, options.scale, file.name)
 

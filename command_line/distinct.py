@@ -4,15 +4,24 @@ from collections.abc import Iterable
 from pathlib import Path
 
 
-def check_distinct(paths: Iterable[Path]) -> None:
-    """Raise ValueError if an output would overwrite an input or another output."""
-    seen = set()
-    for path in paths:
-        try:
-            status = path.stat()
-            key = (status.st_dev, status.st_ino)
-        except OSError:
-            key = path.resolve()
-        if key in seen:
+def check_distinct(written: Iterable[Path], read: Iterable[Path | None]) -> None:
+    """Raise ValueError if an output would overwrite what is read, or another output.
+
+    Args:
+        written: files that will be written; they need not exist.
+        read: files that are read; None where none was given.
+    """
+    taken = {_key(path) for path in read if path is not None}
+    for path in written:
+        if _key(path) in taken:
             raise ValueError(f"{path} is an input or named twice: choose another file to write")
-        seen.add(key)
+        taken.add(_key(path))
+
+
+def _key(path: Path) -> object:
+    """What tells a file from others, through links and hard links."""
+    try:
+        status = path.stat()
+        return status.st_dev, status.st_ino
+    except OSError:
+        return path.resolve()

@@ -45,7 +45,7 @@ def run(options: Options) -> int:
     loading = options.backbone.checked()
     picture = read_picture(options.input)
     check_picture(picture.pixels)
-    check_distinct((options.input, options.output))
+    check_distinct((options.output,), (options.input, *options.backbone.files()))
     check_writable(options.output, LATENTS_BYTES * picture.pixels[0, 0].numel())
     if picture.alpha is not None or picture.profile:
         log.warning("%s: the state keeps no alpha channel and no colour profile", options.input)

@@ -39,7 +39,8 @@ def plan(
     targets = _folder_targets(files, options) if folder else [options.output]
     asked = (options.report, options.sheet, options.compare, options.state)
     extras = [path for path in asked if path is not None]
-    check_distinct((*files, *targets, *extras))
+    read = (options.mask, options.guard, options.prior.calibration, *options.backbone.files())
+    check_distinct((*targets, *extras), (*files, *read))
     for extra in extras:
         check_writable(extra)
     if not folder:

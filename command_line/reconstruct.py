@@ -24,7 +24,7 @@ def run(options: Options) -> int:
     from ..files.pictures import Picture, check_output, write_picture
 
     check_device(options.device)
-    check_distinct((options.input, options.output))
+    check_distinct((options.output,), (options.input,))
     check_output(options.output)
     latents = load_latents(options.input, options.device)
     count, _, height, width = latents.bound.picture.shape

@@ -55,7 +55,7 @@ def run(options: Options) -> int:
     fidelity = load_fidelity(options.fidelity, options.device, options.weights)
     curve = options.output.with_suffix(".csv")
     plot = options.output.with_name(f"{options.output.stem}_curve.png")
-    check_distinct((options.reference, options.output, curve, plot))
+    check_distinct((options.output, curve, plot), (options.reference, options.weights))
     for output in (options.output, plot):
         check_output(output)
     check_writable(curve)

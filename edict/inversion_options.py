@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
-from .bijections import BijectionOptions, bijection_options, name_of
+from .bijections import BIJECTIONS, BijectionOptions, bijection_options, name_of
 from .bijections.edict import EdictOptions
 from .choices import Spacing
 from .schedule import TRAIN_STEPS, kept_steps
@@ -46,6 +46,11 @@ class InversionOptions:
             raise ValueError(f"strength {self.strength} must lie in (0, 1]")
         if self.tile not in ("auto", None) and not (isinstance(self.tile, int) and self.tile > 0):
             raise ValueError(f"tile {self.tile!r} must be a number of pixels, auto or None")
+        if type(self.bijection) not in BIJECTIONS.values():
+            raise ValueError(
+                f"bijection {self.bijection!r} must be options of one: "
+                f"bijection_options(name) with {', '.join(BIJECTIONS)}"
+            )
         self.bijection.check(self.steps, kept_steps(self.steps, self.strength))
 
 

@@ -3,11 +3,13 @@
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ..files.state_file import load_state, save_state
 from .backbones import BACKBONES, REPLACED, load_backbone
 from .bijections.bijection import LatentPair
 from .bound_picture import bind_picture
-from .inversion import InvertedPicture
+from .inversion import InvertedPicture, check_picture
 from .inversion_options import describe_options, options_from
 from .protocols import Backbone
 
@@ -37,22 +39,25 @@ def load_latents(path: Path, device: str = "cpu") -> InvertedPicture:
     tensors, metadata = load_state(path, KIND)
     try:
         options = options_from(metadata["options"])
-    except ValueError as error:
-        raise ValueError(f"{path} cannot be read: {error}") from error
-    backbone = _load_again(path, metadata, device)
-    bound = bind_picture(backbone, tensors["picture"].to(device), options)
-    return InvertedPicture(LatentPair(tensors["x"].to(device), tensors["y"].to(device)), bound)
+        x, y, picture = (tensors[name].to(device) for name in ("x", "y", "picture"))
+        recipe = dict(metadata.get("recipe") or {"name": metadata["backbone"]})
+        name, kind = str(metadata["backbone"]), str(recipe.pop("name"))
+        whole = all(z.is_floating_point() and torch.isfinite(z).all() for z in (x, y, picture))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read ({error}): invert the picture again") from error
+    if not whole:
+        raise ValueError(f"{path} holds numbers that are none: invert the picture again")
+    check_picture(picture)
+    backbone = _load_again(path, name, kind, recipe, device)
+    return InvertedPicture(LatentPair(x, y), bind_picture(backbone, picture, options))
 
 
-def _load_again(path: Path, metadata: dict[str, Any], device: str) -> Backbone:
-    name = metadata["backbone"]
+def _load_again(path: Path, name: str, kind: str, recipe: dict[str, Any], device: str) -> Backbone:
     if name in REPLACED:
         raise ValueError(
             f"{path} was made with {REPLACED[name]}: invert the picture again, or reconstruct it "
             "with version 0.1"
         )
-    recipe: dict[str, Any] = dict(metadata.get("recipe", {"name": name}))
-    kind = recipe.pop("name")
     if kind not in BACKBONES:
         raise ValueError(
             f"{path} was made with the backbone {name!r}, which is in no files that could be "

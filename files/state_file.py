@@ -95,10 +95,15 @@ def load_state(path: Path, kind: str) -> tuple[dict[str, Tensor], dict]:
             header = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         metadata = json.loads(header["metadata"]) if header.get("format") == FORMAT else None
+        if metadata is not None and not isinstance(metadata.get("kind"), str):
+            raise ValueError("it says of no kind")
         whole = metadata is not None and header["sha256"] == _digest(tensors, header["metadata"])
     except FileNotFoundError:
         raise ValueError(f"no state file {path}") from None
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+    except (
+        *(SafetensorError, OSError, ValueError),
+        *(AttributeError, KeyError, TypeError, RuntimeError),
+    ) as error:
         raise ValueError(f"{path} is damaged or no state file: make it again ({error})") from error
     if metadata is None:
         raise ValueError(f"{path} is no latent-map state (or of another version): make it again")

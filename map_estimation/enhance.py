@@ -135,6 +135,7 @@ def enhance_each(
 
     def one(index: int, cancelled: bool) -> MapResult:
         item = image[index : index + 1].detach().to(device or image.device).clamp(0, 1)
+        item = item.to(torch.promote_types(item.dtype, torch.float32))  # half is for networks
         held = restraints.item(index, device)
         report = _numbered(callback, index, len(image))
         if enhancer.settings.changes_nothing or held.forbids_all:
@@ -231,7 +232,9 @@ def _best_of_result_and_input(result: MapResult, solver: MapSolver, picture: Ten
 @torch.no_grad()
 def _measure_input(result: MapResult, solver: MapSolver, picture: Tensor) -> TraceRow:
     """Energy and terms of the very input; those that look at noise, of the noise it is."""
-    objective, energies = solver.objective, solver.objective.without_noise()(picture, picture)
+    best = solver.progress.best
+    exact = picture if best is None else picture.to(best.images.dtype)  # as iterates are judged
+    objective, energies = solver.objective, solver.objective.without_noise()(exact, exact)
     energy = float(energies.energy)
     terms = {name: float(value) for name, value in energies.terms.items()}
     if objective.sees_noise:
@@ -263,7 +266,7 @@ def optimise_noise(
     Raises: ValueError for settings that cannot work.
     """
     enhancer = Enhancer(inverted.bound.backbone, prior, fidelity, settings)
-    enhancer.check(inverted.bound.picture)
+    replace(enhancer, settings=replace(settings, start="input")).check(inverted.bound.picture)
     if settings.space != "diffusion":
         raise ValueError("noise can only be optimised in diffusion space: use Post-Enhance")
     objective = enhancer.objective()

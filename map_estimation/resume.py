@@ -101,7 +101,7 @@ def go_on(solver: MapSolver, saved: SavedRun, description: dict[str, Any]) -> No
     Raises: ValueError if that was another run, or its state is not whole.
     """
     backbone = saved.description.get("backbone")
-    if backbone in REPLACED:
+    if isinstance(backbone, str) and backbone in REPLACED:
         raise ValueError(
             f"{saved.path} was made with {REPLACED[backbone]}: delete it to start anew, or end the "
             "run with version 0.1"

@@ -11,6 +11,7 @@ from ..edict.inversion_options import InversionOptions, describe_options
 OptimizerName = Literal["adam", "sgd", "lbfgs"]
 SpaceName = Literal["diffusion", "pixel"]
 Start = Literal["input", "estimate", "sample"]
+MOST_DRAWS = 64  # a run can be stopped between iterations, and the start comes before them
 CHOICES: dict[str, tuple[str, ...]] = {
     "space": get_args(SpaceName),
     "optimizer": get_args(OptimizerName),
@@ -82,8 +83,10 @@ class MapSettings:
         is_weight = math.isfinite(self.typicality) and self.typicality >= 0
         _require(is_weight, f"typicality {self.typicality} must be a number, 0 or more")
         _require(0 < self.blend <= 1, f"blend {self.blend} must lie in (0, 1]")
-        _require(self.draws >= 1, f"draws {self.draws} must be 1 or more")
-        _require(self.seed >= 0, f"seed {self.seed} must be 0 or more")
+        is_count = isinstance(self.draws, int) and 1 <= self.draws <= MOST_DRAWS
+        _require(is_count, f"draws {self.draws} must be a number from 1 to {MOST_DRAWS}")
+        is_seed = isinstance(self.seed, int) and 0 <= self.seed < 2**63
+        _require(is_seed, f"seed {self.seed} must be a whole number, from 0 to below 2^63")
         has_noise = self.space == "diffusion" or not (self.typicality or self.start != "input")
         _require(has_noise, "pixels have no noise: typicality and start need the diffusion space")
         _require(self.iterations >= 0, f"iterations {self.iterations} must be 0 or more")

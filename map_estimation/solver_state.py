@@ -44,10 +44,14 @@ def restore(solver: MapSolver, tensors: dict[str, Tensor]) -> None:
             _best(tensors, trace),
             None if latents is None else latents.to(device),
         )
+        if not 1 <= progress.iteration <= len(trace):
+            raise KeyError("iterations")
+        if len(variables) != solver.space.variables:
+            raise KeyError("variables")
         descent = solver.begin([v.to(device) for v in variables])
         _restore_optimizer(descent, tensors)
         solver.progress = progress
-    except (KeyError, IndexError, TypeError) as error:
+    except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"the saved state lacks {error}: start anew without it") from error
 
 

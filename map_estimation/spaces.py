@@ -1,7 +1,7 @@
 """The spaces a picture can be optimised in: diffusion noise (the method) and pixels (baselines)."""
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -15,7 +15,13 @@ from .starts import Beginning
 
 
 class Space(Protocol):
-    """Variables, and the way from them to pictures and back for gradients."""
+    """Variables, and the way from them to pictures and back for gradients.
+
+    Attributes:
+        variables: how many there are.
+    """
+
+    variables: ClassVar[int]
 
     @property
     def tile(self) -> int | None:
@@ -78,6 +84,8 @@ class DiffusionSpace:
         noise: the picture's, if it has been inverted already.
         begin: where to start instead of the picture; a latent is inverted, noise is taken.
     """
+
+    variables: ClassVar[int] = 2
 
     def __init__(
         self,
@@ -176,6 +184,7 @@ class PixelSpace:
     """Pixels themselves: Eqs. (1) and (2), the paper's counter-examples."""
 
     tile = None
+    variables: ClassVar[int] = 1
 
     def __init__(self, picture: Tensor):
         self.picture = picture

@@ -36,6 +36,18 @@ def test_unstable_gammas_are_refused_with_a_remedy_that_works(gamma, steps):
         check_gamma(least - 0.002, steps)
 
 
+@pytest.mark.parametrize("gamma", [1e-200, 1e-300])
+def test_gammas_beyond_all_numbers_are_refused_in_words_too(gamma):
+    with pytest.raises(ValueError, match=r"amplify errors 10\^\d+ times"):
+        InversionOptions(5, bijection=BdiaOptions(gamma))
+
+
+@pytest.mark.parametrize("wrong", ["bdia", None, BdiaOptions])
+def test_what_is_no_bijections_options_is_refused(wrong):
+    with pytest.raises(ValueError, match=r"options of one.*edict, bdia, obelm"):
+        InversionOptions(5, bijection=wrong)
+
+
 def test_a_partial_inversion_is_judged_by_the_steps_it_makes():
     options = InversionOptions(10, strength=0.5, bijection=BdiaOptions(0.5))
     schedule = schedule_of("v", 10).last(options.strength)

@@ -190,3 +190,25 @@ def test_a_mask_of_another_size_is_refused(folder, run):
     assert code == 2
     assert "7x9" in err
     assert not (folder / "b.png").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "--mask read.png --compare read.png",
+        "--guard read.png --sheet read.png",
+        "--mask read.png --report read.png",
+        "--calibration read.png --report read.png",
+        "--backbone read.png --state read.png",
+        "--backbone read.png --controlnet other.png --report other.png",
+    ],
+)
+def test_nothing_that_is_read_is_written(folder, run, arguments):
+    for name in ("read.png", "other.png"):
+        (folder / name).write_bytes((folder / "good.png").read_bytes())
+    before = (folder / "read.png").read_bytes(), (folder / "other.png").read_bytes()
+    code, _, err = run("enhance", "good.png", "-o", "b.png", "--prior", "niqe", *arguments.split())
+    assert code == 2
+    assert len(err.splitlines()) == 1
+    assert before == ((folder / "read.png").read_bytes(), (folder / "other.png").read_bytes())
+    assert not (folder / "b.png").exists()

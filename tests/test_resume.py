@@ -86,3 +86,16 @@ def test_described_options_are_read_again(options):
 def test_what_describes_no_options_is_refused(described):
     with pytest.raises(ValueError, match=r"\w"):
         options_from(described)
+
+
+@pytest.mark.parametrize("lost", ["variable.1", "variable.0", "trace", "best.images"])
+def test_a_state_that_is_not_whole_is_refused_in_one_line(lost, tmp_path):
+    path = tmp_path / "run.state"
+    tensors, description = load_state(DATA / "edict.state", STATE_KIND)
+    tensors.pop(lost)
+    if lost == "best.images":
+        tensors["iteration"] = torch.tensor(-3)
+    save_state(path, STATE_KIND, tensors, description)
+    with pytest.raises(ValueError, match=r"start anew|run.state") as caught:
+        resume(path, **RUNS["edict"])
+    assert "\n" not in str(caught.value)

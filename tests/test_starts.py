@@ -140,7 +140,10 @@ def test_samples_of_a_model_that_does_not_see_the_picture_are_refused_before_any
         ({"blend": 0.0}, "blend"),
         ({"blend": 1.5}, "blend"),
         ({"draws": 0}, "draws"),
+        ({"draws": 65}, "draws 65 must be a number from 1 to 64"),
+        ({"draws": 1.5}, "draws"),
         ({"seed": -1}, "seed"),
+        ({"seed": 2**63}, "seed"),
         ({"space": "pixel", "typicality": 0.1}, "pixels have no noise"),
         ({"space": "pixel", "start": "estimate"}, "pixels have no noise"),
     ],
@@ -170,3 +173,16 @@ def test_what_a_breakdown_leaves_is_never_worse_than_the_input_either():
         enhance(picture(), ToyBackbone(), broken, FIDELITY, settings)
     assert not caught.value.result.improved
     assert torch.equal(caught.value.result.picture, picture())
+
+
+def test_noise_of_a_model_without_condition_can_be_optimised_whatever_the_start():
+    backbone = ToyBackbone()
+    backbone.conditioned = False
+    inverted = invert_picture(backbone, picture(), SETTINGS.inversion)
+    assert optimise_noise(inverted, PRIOR, FIDELITY, SAMPLE)
+
+
+def test_half_precision_pictures_are_worked_on_in_float32():
+    for dtype in (torch.float16, torch.bfloat16):
+        result = run(image=picture().to(dtype))
+        assert result.picture.dtype == torch.float32

@@ -60,9 +60,11 @@ def check_gamma(gamma: float, steps: int) -> None:
     if -divisions * math.log(gamma) <= math.log(GROWTH_LIMIT):
         return
     least = math.ceil(1000 * GROWTH_LIMIT ** (-1 / divisions)) / 1000
+    power = -divisions * math.log10(gamma)
+    growth = f"{gamma**-divisions:.3g}" if power < 300 else f"10^{power:.0f}"
     raise ValueError(
         f"gamma {gamma} in {steps} steps makes BDIA's inversion amplify errors "
-        f"{gamma**-divisions:.3g} times, as it divides by gamma at each step, and "
+        f"{growth} times, as it divides by gamma at each step, and "
         f"{GROWTH_LIMIT:.0f} is the limit: choose gamma {least} or more (1 amplifies nothing), "
         "fewer steps, or the bijection obelm"
     )
