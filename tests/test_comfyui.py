@@ -206,13 +206,15 @@ def test_a_batch_is_enhanced_one_by_one(server):
 
 
 def test_alpha_is_kept(server):
-    prompt = enhancement(node("JoinImageWithAlpha", image=["load", 0], alpha=["load", 1]))
+    joined = node("JoinImageWithAlpha", image=["load", 0], alpha=["load", 1])
+    prompt = enhancement(joined, lam=1000)  # quality is all that counts, so something changes
     prompt["load"] = node("LoadImage", image="transparent.png")
     prompt["joined"] = node("SaveImage", images=["image", 0], filename_prefix="joined")
     outputs = server.run_prompt(prompt)
     (before,), (after,) = (pictures(server, outputs, name) for name in ("joined", "save"))
     assert after.shape == (SIDE, SIDE, 4)
     np.testing.assert_array_equal(after[..., 3], before[..., 3])
+    assert (after[..., :3] != before[..., :3]).any()
 
 
 @pytest.mark.parametrize(
