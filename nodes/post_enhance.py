@@ -78,7 +78,7 @@ class PostEnhance(io.ComfyNode):
                     default=-1,
                     min=-1,
                     max=10000,
-                    tooltip="Gradient steps; -1 takes the preset's, 0 returns the input.",
+                    tooltip="Gradient steps; -1 takes the preset's, 0 gives the start itself.",
                 ),
                 io.Float.Input(
                     "lam",

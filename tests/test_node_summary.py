@@ -16,14 +16,14 @@ def post_enhance():
         yield sys.modules["latent_map.nodes.post_enhance"].PostEnhance
 
 
-@pytest.mark.parametrize("iterations", [0, 1])
-def test_one_line_a_picture_says_what_was_reached_and_what_changed(post_enhance, iterations):
+@pytest.mark.parametrize("lam", [0.0, -1.0])
+def test_one_line_a_picture_says_what_was_reached_and_what_changed(post_enhance, lam):
     image = picture(batch=2).movedim(1, -1)
     after, summary, *_ = post_enhance.execute(
         image=image,
         preset="fast",
-        iterations=iterations,
-        lam=-1.0,
+        iterations=1,
+        lam=lam,
         strength=1.0,
         preview_every=0,
         backbone=ToyBackbone(),
@@ -34,5 +34,5 @@ def test_one_line_a_picture_says_what_was_reached_and_what_changed(post_enhance,
     assert len(lines) == 2
     for before, result, line in zip(image, after, lines, strict=True):
         words = what_changed(*(each.movedim(-1, 0)[None] for each in (before, result)))
-        assert line.startswith("quality " if iterations else "nothing to do")
+        assert line.startswith("quality " if lam else "nothing to do")
         assert line.endswith(f"; {words}")
