@@ -207,7 +207,7 @@ def test_a_batch_is_enhanced_one_by_one(server):
 
 def test_alpha_is_kept(server):
     joined = node("JoinImageWithAlpha", image=["load", 0], alpha=["load", 1])
-    prompt = enhancement(joined, lam=1000)  # quality is all that counts, so something changes
+    prompt = enhancement(joined, preset="pixel_ascent", iterations=3)  # something changes
     prompt["load"] = node("LoadImage", image="transparent.png")
     prompt["joined"] = node("SaveImage", images=["image", 0], filename_prefix="joined")
     outputs = server.run_prompt(prompt)
