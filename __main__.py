@@ -3,11 +3,11 @@
 import argparse
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module, metadata
 from typing import NoReturn
 
-from .command_line import COMMANDS
+from .command_line import COMMANDS, GROUPS
 from .command_line.arguments import add_arguments, read_arguments
 from .command_line.failures import BAD_INPUT, EXPECTED, INTERRUPTED, exit_code, explain
 
@@ -44,12 +44,22 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     """A parser of all commands; only those among the arguments are imported, to start quickly."""
     parser = _Parser(prog="latent-map", description=__doc__, epilog=EPILOG)
     parser.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for name, help in COMMANDS.items():
-        command_parser = commands.add_parser(name, help=help)
-        if name in arguments:
-            _complete(command_parser, name)
+    _add_commands(parser, COMMANDS, "", arguments)
     return parser
+
+
+def _add_commands(
+    parser: argparse.ArgumentParser, names: Mapping[str, str], group: str, arguments: Sequence[str]
+) -> None:
+    """Give a parser commands; `group` is the folder of their files, with a dot."""
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, help in names.items():
+        command_parser = commands.add_parser(name, help=help)
+        if name in GROUPS and not group:
+            command_parser.description = help
+            _add_commands(command_parser, GROUPS[name], f"{name}.", arguments)
+        elif name in arguments:
+            _complete(command_parser, f"{group}{name}")
 
 
 def _complete(parser: argparse.ArgumentParser, name: str) -> None:

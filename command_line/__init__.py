@@ -2,8 +2,10 @@
 
 A command's file is named after it and holds `Options`, a frozen dataclass of arguments, and
 `run(options)`, which returns the exit code. What needs torch is imported in `run`, so that --help
-is quick.
+is quick. A group of commands is a folder of such files, whose `COMMANDS` lists them.
 """
+
+from .study import COMMANDS as STUDY
 
 COMMANDS = {
     "enhance": "make pictures better",
@@ -17,4 +19,6 @@ COMMANDS = {
     "recover": "what one fidelity measure leads back to",
     "download-prior": "get the weights of a prior",
     "download-fidelity": "get the weights of a fidelity",
+    "study": "which prior, or restorer, makes the better pictures",
 }
+GROUPS = {"study": STUDY}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from latent_map.command_line import COMMANDS
+from latent_map.command_line import COMMANDS, GROUPS
 from latent_map.command_line.arguments import (
     add_arguments,
     argument,
@@ -31,6 +31,23 @@ def test_every_command_says_what_it_takes(run, name):
     assert (code, err) == (0, "")
     assert out.startswith(f"usage: latent-map {name} ")
     assert COMMANDS[name] in run("--help")[1]
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_every_command_of_a_group_says_what_it_takes(run, group):
+    listed = run(group, "--help")[1]
+    for name, summary in GROUPS[group].items():
+        code, out, err = run(group, name, "--help")
+        assert (code, err) == (0, "")
+        assert out.startswith(f"usage: latent-map {group} {name} ")
+        assert summary in listed
+
+
+def test_a_group_wants_one_of_its_commands(run):
+    code, _, err = run("study")
+    assert code == 2
+    assert err.count("\n") == 1
+    assert "COMMAND" in err
 
 
 def test_options_of_every_backbone_type_are_taken(run):

@@ -1,0 +1,1 @@
+"""Which of several priors, or restorers, makes the better pictures: paired-comparison studies."""
