@@ -2,6 +2,7 @@
 
 from comfy_api.latest import io
 
+from .search import found_as
 from .session import outside_inference_mode
 from .shared_inputs import control_strength, guidance
 from .sockets import CATEGORY, Backbone
@@ -15,8 +16,11 @@ class BackboneFromModel(io.ComfyNode):
         """Inputs and outputs."""
         return io.Schema(
             node_id="DLM_BackboneFromModel",
-            display_name="Backbone from Model",
+            display_name="Backbone from Model (SD, SDXL, Flux)",
             category=CATEGORY,
+            **found_as(
+                "backbone, diffusion model, Stable Diffusion, ControlNet, tile, LoRA, prompt"
+            ),
             description="Makes a backbone of a checkpoint that ComfyUI has loaded: Stable "
             "Diffusion 1.5, 2.x, SDXL and rectified-flow image models, with LoRAs and ControlNets.",
             inputs=[

@@ -3,6 +3,7 @@
 from comfy_api.latest import io
 
 from ..iqa_priors.prior import CombinedPrior
+from .search import found_as
 from .sockets import CATEGORY, IqaPrior
 
 
@@ -26,8 +27,9 @@ class CombinePriors(io.ComfyNode):
         """Inputs and outputs."""
         return io.Schema(
             node_id="DLM_CombinePriors",
-            display_name="Combine Priors",
+            display_name="Combine Priors (quality models)",
             category=CATEGORY,
+            **found_as("merge, mix, average, ensemble, quality, IQA, aesthetic, weights"),
             description="Weighted mean of two quality priors. Harder to fool than either alone.",
             inputs=[
                 IqaPrior.Input("prior_a", tooltip="First prior."),

@@ -12,6 +12,7 @@ from ..edict.inversion import check_picture, invert_picture
 from ..edict.inversion_options import InversionOptions
 from ..map_estimation.work import work_of_inversion
 from .inverted_picture import PackedPicture
+from .search import found_as
 from .session import Progress, from_comfy, make_room, outside_inference_mode
 from .shared_inputs import advanced, tile
 from .sockets import CATEGORY, Backbone, EdictLatents
@@ -25,8 +26,12 @@ class EdictInvert(io.ComfyNode):
         """Inputs and outputs."""
         return io.Schema(
             node_id="DLM_EdictInvert",
-            display_name="EDICT Invert",
+            display_name="EDICT Invert (picture to noise)",
             category=CATEGORY,
+            **found_as(
+                "inversion, invert, DDIM inversion, image to noise, encode, unsample, reverse "
+                "diffusion, BDIA, BELM"
+            ),
             description="Inverts pictures exactly to a pair of diffusion noise latents (EDICT).",
             inputs=[
                 Backbone.Input("backbone", tooltip="The diffusion model, from Load Backbone."),

@@ -8,6 +8,7 @@ from torch import Tensor
 from ..edict.inversion import reconstruct_picture
 from ..map_estimation.work import work_of_reconstruction
 from .inverted_picture import PackedPicture
+from .search import found_as
 from .session import Progress, make_room, outside_inference_mode, to_comfy
 from .sockets import CATEGORY, EdictLatents
 
@@ -20,8 +21,11 @@ class EdictReconstruct(io.ComfyNode):
         """Inputs and outputs."""
         return io.Schema(
             node_id="DLM_EdictReconstruct",
-            display_name="EDICT Reconstruct",
+            display_name="EDICT Reconstruct (noise to picture)",
             category=CATEGORY,
+            **found_as(
+                "inversion, reconstruct, noise to image, decode, edit, image editing, EDICT edit"
+            ),
             description="Reconstructs pictures from noise: the inverse of EDICT Invert.",
             inputs=[
                 EdictLatents.Input(

@@ -9,6 +9,7 @@ from comfy_api.latest import io
 from ..fidelity.catalog import FIDELITIES, REFUSED
 from ..fidelity.choices import CHOICES
 from ..fidelity.loading import load_fidelity, missing_fidelity
+from .search import found_as
 from .session import outside_inference_mode
 from .sockets import CATEGORY, Fidelity
 from .weight_files import marked, model_folders, unmarked, usable
@@ -22,8 +23,12 @@ class FidelityLoss(io.ComfyNode):
         """Inputs and outputs."""
         return io.Schema(
             node_id="DLM_FidelityLoss",
-            display_name="Fidelity Loss",
+            display_name="Fidelity Loss (stay close to input)",
             category=CATEGORY,
+            **found_as(
+                "fidelity, similarity, likeness, preserve, keep, identity, LPIPS, DISTS, SSIM, "
+                "FSIM, loss"
+            ),
             description="How the distance to the input picture is measured.",
             inputs=[
                 io.Combo.Input(

@@ -9,6 +9,7 @@ from comfy_api.latest import io
 from ..iqa_priors.catalog import PRIORS
 from ..iqa_priors.choices import Crops
 from ..iqa_priors.loading import load_prior, missing_prior
+from .search import found_as
 from .session import outside_inference_mode
 from .sockets import CATEGORY
 from .sockets import IqaPrior as IqaPriorSocket
@@ -49,8 +50,12 @@ class IqaPrior(io.ComfyNode):
         """Inputs and outputs."""
         return io.Schema(
             node_id="DLM_IqaPrior",
-            display_name="IQA Prior",
+            display_name="IQA Prior (quality model)",
             category=CATEGORY,
+            **found_as(
+                "image quality assessment, quality, aesthetic, aesthetics, score, rating, CLIP- "
+                "IQA, LIQE, MUSIQ, NIQE, pyiqa, reward model"
+            ),
             description="A no-reference image quality model as a prior: quality between 0 and 1.",
             inputs=[
                 io.Combo.Input(

@@ -5,6 +5,7 @@ from comfy_api.latest import io, ui
 
 from ..iqa_priors.prior import check_prior
 from ..iqa_priors.score_report import score_pictures
+from .search import found_as
 from .session import from_comfy, outside_inference_mode, to_comfy
 from .sockets import CATEGORY, IqaPrior
 
@@ -21,8 +22,12 @@ class IqaScore(io.ComfyNode):
         """Inputs and outputs."""
         return io.Schema(
             node_id="DLM_IqaScore",
-            display_name="IQA Score",
+            display_name="IQA Score (rate picture quality)",
             category=CATEGORY,
+            **found_as(
+                "image quality assessment, quality, aesthetic, aesthetics, score, rate, rating, "
+                "measure, metric, NIQE, MUSIQ, LIQE, CLIP-IQA, heat map, compare"
+            ),
             description="Scores pictures with up to four quality models, by their published rules.",
             is_output_node=True,
             inputs=[

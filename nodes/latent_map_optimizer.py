@@ -14,6 +14,7 @@ from ..map_estimation.result import MapResult
 from ..map_estimation.settings import DEFAULT_PRESET, MapSettings, OptimizerName, preset
 from ..map_estimation.work import work_of
 from .inverted_picture import PackedPicture
+from .search import found_as
 from .session import Progress, make_room, outside_inference_mode, plot_to_comfy
 from .shared_inputs import advanced, check_gradient
 from .sockets import CATEGORY, EdictLatents, Fidelity, IqaPrior, MapTrace
@@ -43,8 +44,12 @@ class LatentMapOptimizer(io.ComfyNode):
         number, usual = io.Float.Input, preset(DEFAULT_PRESET)
         return io.Schema(
             node_id="DLM_LatentMapOptimizer",
-            display_name="Latent MAP Optimizer",
+            display_name="Latent MAP Optimizer (climb quality)",
             category=CATEGORY,
+            **found_as(
+                "enhance, restore, optimize, optimise, gradient ascent, noise optimization, "
+                "quality, aesthetic, detail, guidance, ReNO, DOODL"
+            ),
             description="Moves a picture's noise towards higher quality while the fidelity term "
             "holds the picture to its input. The best iterate is returned, never a worse one.",
             inputs=[

@@ -11,6 +11,7 @@ from comfy_api.latest import io
 
 from ..edict.backbones import load_backbone
 from ..edict.backbones.stable_diffusion.options import Precision
+from .search import found_as
 from .session import outside_inference_mode
 from .shared_inputs import advanced, control_strength, guidance
 from .sockets import CATEGORY, Backbone
@@ -27,8 +28,11 @@ class LoadBackbone(io.ComfyNode):
         """Inputs and outputs."""
         return io.Schema(
             node_id="DLM_LoadBackbone",
-            display_name="Load Backbone",
+            display_name="Load Backbone (diffusion model)",
             category=CATEGORY,
+            **found_as(
+                "backbone, diffusion model, checkpoint, pocket, SeeSR, diffusers, load model"
+            ),
             description="Loads the diffusion model that turns pictures into noise and back.",
             inputs=[
                 io.Combo.Input(

@@ -17,6 +17,7 @@ from ..map_estimation.settings import DEFAULT_PRESET, PRESETS, MapSettings, Star
 from ..map_estimation.settings import preset as preset_settings
 from ..map_estimation.words import what_changed
 from ..map_estimation.work import work_of
+from .search import found_as
 from .session import (
     Progress,
     from_comfy,
@@ -56,6 +57,12 @@ class PostEnhance(io.ComfyNode):
             node_id="DLM_PostEnhance",
             display_name="Post-Enhance (latent MAP)",
             category=CATEGORY,
+            **found_as(
+                "enhance, enhancer, restore, restoration, upscale, denoise, noise removal, "
+                "sharpen, deblur, detail, detailer, refine, improve, quality, aesthetic, "
+                "texture, JPEG artifacts, after SUPIR, after SeedVR2, after upscaler, SeeSR, "
+                "EDICT, MAP"
+            ),
             description="Refines pictures, e.g. the output of a restorer: inverts them to "
             "diffusion noise, moves it towards higher quality, reconstructs. Never worse than the "
             "input by its own objective. Without a backbone it uses the one inside the pack, a "

@@ -2,7 +2,7 @@
 
 from comfy_api.latest import io
 
-CATEGORY = "latent MAP"
+CATEGORY = "image/latent MAP"
 
 Backbone = io.Custom("BACKBONE")
 EdictLatents = io.Custom("EDICT_LATENTS")

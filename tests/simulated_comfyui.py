@@ -51,12 +51,14 @@ def simulated_socket(kind: str) -> SimpleNamespace:
     return SimpleNamespace(Input=new_input, Output=new_output)
 
 
-def simulated_schema(**fields) -> SimpleNamespace:
+def simulated_schema(search_aliases=(), **fields) -> SimpleNamespace:
     """A fake of comfy_api's io.Schema, with the one check that the oldest core makes."""
     ids = [item.entry[0] for item in fields["inputs"]]
     ids += [item.id for item in fields["outputs"] if item.id]
     assert len(ids) == len(set(ids)), f"v0.3.64 wants ids unique over inputs and outputs: {ids}"
-    return SimpleNamespace(**{"is_output_node": False, **fields})
+    return SimpleNamespace(
+        **{"is_output_node": False, "search_aliases": list(search_aliases), **fields}
+    )
 
 
 class SimulatedProgressBar:

@@ -4,36 +4,19 @@ COMFYUI_PATH names the checkout (default ~/ComfyUI); see tests/comfyui/README.md
 """
 
 import json
-import os
-import shutil
-import subprocess
-import sys
 import time
 import urllib.request
 from itertools import chain
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from .comfyui.record_schemas import excerpt
+from .comfyui.needed import in_the_frontend, need_comfyui
+from .comfyui.record_schemas import excerpt, searched
 from .comfyui.server import REPOSITORY, ComfyError, Interrupted, comfy_server
 
-COMFYUI = Path(os.environ.get("COMFYUI_PATH", "~/ComfyUI")).expanduser()
-if not (COMFYUI / "main.py").is_file():
-    pytest.skip(
-        f"ComfyUI: NOT RUN (no ComfyUI in {COMFYUI}: set COMFYUI_PATH to a checkout)",
-        allow_module_level=True,
-    )
-PYTHON = os.environ.get("COMFYUI_PYTHON", sys.executable)
-REQUIREMENTS = "import aiohttp, av, comfyui_frontend_package, kornia, torchsde"
-if subprocess.run([PYTHON, "-c", REQUIREMENTS], capture_output=True, check=False).returncode:
-    pytest.skip(
-        f"ComfyUI: NOT RUN ({Path(PYTHON).name} lacks ComfyUI's requirements: install them, or set "
-        "COMFYUI_PYTHON to a Python that has them)",
-        allow_module_level=True,
-    )
+need_comfyui()
 
 HERE = REPOSITORY / "tests" / "comfyui"
 WORKFLOWS = ["post_enhance_pocket", "optimizer_pocket"]
@@ -125,6 +108,8 @@ def test_the_schemas_are_the_recorded_ones(nodes):
             assert set(known[2]["options"]) <= set(entry[2]["options"])
             entry[2]["options"] = known[2]["options"]
     assert found == recorded["nodes"]
+    if any(searched(nodes).values()):  # older cores have no such words
+        assert searched(nodes) == recorded["search"]
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -150,19 +135,8 @@ def test_a_shipped_workflow_runs_through_prompt(server, name):
 
 @pytest.mark.parametrize("name", WORKFLOWS)
 def test_a_shipped_workflow_runs_on_the_canvas(server, name, tmp_path):
-    modules = os.environ.get("PLAYWRIGHT_CORE", "~/canvas/node_modules/playwright-core")
-    needed = [
-        shutil.which("node"),
-        shutil.which(os.environ.get("CHROMIUM", "/usr/bin/chromium")),
-        Path(modules).expanduser().exists(),
-    ]
-    if not all(needed):
-        pytest.skip("ComfyUI canvas: NOT RUN (node, chromium or playwright-core is missing)")
     paths = [REPOSITORY / "workflows" / f"{name}.json", tmp_path / "canvas.png"]
-    command = ["node", HERE / "canvas.mjs", server.url, *paths]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    result = json.loads(done.stdout)
+    result = in_the_frontend("canvas.mjs", server.url, *paths)
     assert result["missing"] == []
     assert result["prompt"].keys() == api_workflow(name).keys()
     for key, expected in api_workflow(name).items():

@@ -18,6 +18,7 @@ GOLDEN = json.loads((Path(__file__).parent / "data" / "object_info.json").read_t
 NODES, CORE = GOLDEN["nodes"], GOLDEN["core"]
 LAID_OUT = sorted(path.stem for path in (REPOSITORY / "workflows").glob("*.json"))
 WORKFLOWS = [name for name in LAID_OUT if name != "post_enhance_after_supir"]  # others' nodes
+SEARCHED = (REPOSITORY / "tests" / "data" / "searched_words.txt").read_text().splitlines()
 EXTRA_WIDGETS = {"LoadImage": {"upload": "image"}}  # the frontend's upload button
 
 
@@ -57,6 +58,23 @@ def test_the_schemas_are_those_a_real_comfyui_reported(simulated_comfyui):
     assert sorted(found) == sorted(NODES)
     for name, schema in found.items():
         assert whatever_files(schema) == whatever_files(NODES[name]), name
+
+
+def test_the_words_of_the_search_are_those_recorded(simulated_comfyui):
+    schemas = [node.define_schema() for node in simulated_comfyui.NODES]
+    assert {schema.node_id: schema.search_aliases for schema in schemas} == GOLDEN["search"]
+
+
+def test_a_core_without_search_words_gets_none(simulated_comfyui, monkeypatch):
+    monkeypatch.setattr(simulated_comfyui.search.io, "Schema", lambda node_id: None)
+    assert simulated_comfyui.search.found_as("enhance, restore") == {}
+
+
+@pytest.mark.parametrize("word", SEARCHED)
+def test_a_word_that_artists_search_finds_a_node(word):
+    texts = [text for words in GOLDEN["search"].values() for text in words]
+    texts += [node["display_name"] for node in NODES.values()]
+    assert any(word.lower() in text.lower() for text in texts)
 
 
 def test_every_execute_takes_exactly_the_inputs(simulated_comfyui):

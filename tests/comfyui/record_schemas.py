@@ -29,6 +29,12 @@ def excerpt(nodes: dict[str, Any]) -> dict[str, Any]:
     return {name: _node(node) for name, node in ours.items()}
 
 
+def searched(nodes: dict[str, Any]) -> dict[str, list[str]]:
+    """The words that each of the pack's nodes is found by; cores before the field know none."""
+    ours = {name: node for name, node in sorted(nodes.items()) if name.startswith("DLM_")}
+    return {name: node.get("search_aliases") or [] for name, node in ours.items()}
+
+
 def core_inputs(nodes: dict[str, Any]) -> dict[str, Any]:
     """Of core's nodes only the names and types of inputs (their options name local files)."""
     return {
@@ -67,6 +73,11 @@ if __name__ == "__main__":
     with comfy_server() as server:
         nodes = server.object_info()
         version = server.request("/system_stats")["system"]["comfyui_version"]
-    golden = {"comfyui": version, "nodes": excerpt(nodes), "core": core_inputs(nodes)}
+    golden = {
+        "comfyui": version,
+        "nodes": excerpt(nodes),
+        "search": searched(nodes),
+        "core": core_inputs(nodes),
+    }
     path = REPOSITORY / "tests" / "data" / "object_info.json"
     path.write_text(json.dumps(golden, indent=1) + "\n")
