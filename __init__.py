@@ -37,6 +37,7 @@ def __dir__() -> list[str]:
 
 async def comfy_entrypoint():
     """ComfyUI's entry point (V3): the nodes of the pack."""
-    from .nodes import LatentMapExtension
+    from .nodes import LatentMapExtension, prepare_queued_prompts
 
+    prepare_queued_prompts()  # here, because the oldest core calls no on_load
     return LatentMapExtension()

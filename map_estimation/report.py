@@ -49,6 +49,23 @@ def summarise(result: MapResult) -> str:
     return f"quality {first.quality:.4f} -> {best.quality:.4f}, {chosen}; {result.status.value}"
 
 
+def in_force(settings: MapSettings) -> str:
+    """One line: the values that decide how far a picture moves, wherever they come from."""
+    ascent = (
+        f"in force: {settings.iterations} iterations of {settings.optimizer} at rate "
+        f"{settings.learning_rate:g}, lambda {settings.lam:g}"
+    )
+    if settings.space == "pixel":
+        return f"{ascent}, on pixels"
+    inversion, start = settings.inversion, settings.start
+    if start != "input":
+        share = f"{settings.blend:.0%} of the " if settings.blend < 1 else ""
+        start = f"{share}{start} ({settings.draws} noises)"
+    tile = inversion.tile or "the whole picture"
+    steps = f"{inversion.steps} steps, strength {inversion.strength:g}, tile {tile}"
+    return f"{ascent}; start: {start}; {steps}"
+
+
 def _first_and_best(result: MapResult) -> tuple[TraceRow, TraceRow]:
     """The input's row and the result's; of a result that is the input the same."""
     rows = {row.iteration: row for row in result.trace}

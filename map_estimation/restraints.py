@@ -12,6 +12,7 @@ from torch import Tensor
 # picture, so the optimiser knows of it.
 Restraint = Callable[[Tensor], Tensor]
 LEVELS = 5  # dilations 1 to 16: the colours of regions wider than about 60 pixels
+GUARD_WEIGHT = 10.0
 SPLINE = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
 
 
@@ -29,7 +30,7 @@ class Restraints:
 
     mask: Tensor | None = None
     guard: Tensor | None = None
-    guard_weight: float = 10.0
+    guard_weight: float = GUARD_WEIGHT
     anchor_colours: bool = False
 
     def check(self, image: Tensor) -> None:

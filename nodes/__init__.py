@@ -12,6 +12,7 @@ from .iqa_score import IqaScore
 from .latent_map_optimizer import LatentMapOptimizer
 from .load_backbone import LoadBackbone
 from .post_enhance import PostEnhance
+from .queued_prompts import prepare, toggles_of
 
 NODES: list[type[io.ComfyNode]] = [
     PostEnhance,
@@ -33,3 +34,16 @@ class LatentMapExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """All nodes."""
         return NODES
+
+
+def prepare_queued_prompts() -> None:
+    """Have prompts prepared when they are queued; to be called once, when the pack is loaded."""
+    from server import PromptServer
+
+    kinds = toggles_of(NODES)
+
+    def prepared(queued: dict) -> dict:
+        prepare(queued.get("prompt", {}), kinds)
+        return queued
+
+    PromptServer.instance.add_on_prompt_handler(prepared)

@@ -14,7 +14,7 @@ from ..map_estimation.work import work_of_inversion
 from .inverted_picture import PackedPicture
 from .search import found_as
 from .session import Progress, from_comfy, make_room, outside_inference_mode
-from .shared_inputs import advanced, tile
+from .shared_inputs import advanced, own_tile, switch, tile
 from .sockets import CATEGORY, Backbone, EdictLatents
 
 
@@ -47,13 +47,13 @@ class EdictInvert(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "mixing",
-                    default=0.0,
-                    min=0.0,
+                    default=0.93,
+                    min=0.501,
                     max=1.0,
                     step=0.001,
                     round=0.001,
-                    tooltip="Mixing p of the coupled latents, above 0.5; 0 takes the paper's "
-                    "0.93 ^ (50 / steps), which needs at least 6 steps.",
+                    tooltip="Mixing p of the coupled latents, where own_mixing is on. 0.93 keeps "
+                    "them close together when steps are few.",
                 ),
                 io.Float.Input(
                     "strength",
@@ -80,6 +80,14 @@ class EdictInvert(io.ComfyNode):
                 ),
                 tile(),
                 advanced(_bijection()),
+                switch(
+                    "own_mixing",
+                    {"mixing": 0},
+                    ("the paper's", "own"),
+                    "How the coupled latents are mixed: the paper's 0.93 ^ (50 / steps), which "
+                    "needs at least 6 steps, or your own value.",
+                ),
+                own_tile(),
             ],
             outputs=[
                 EdictLatents.Output(
@@ -102,12 +110,15 @@ class EdictInvert(io.ComfyNode):
         order,
         tile=0,
         bijection="edict",
+        own_mixing=False,
+        own_tile=False,
     ) -> io.NodeOutput:
         """Invert the batch, one picture at a time."""
-        given = {"mixing": mixing or None, "order": order}
+        given = {"mixing": mixing if own_mixing else None, "order": order}
         own = {option: given[option] for option in option_names(bijection) if option in given}
         chosen = bijection_options(bijection, **own)
-        options = InversionOptions(steps, spacing, strength, tile or "auto", chosen)
+        size = tile if own_tile else "auto"
+        options = InversionOptions(steps, spacing, strength, size, chosen)
         device = mm.get_torch_device()
         pixels, _ = from_comfy(image)
         check_picture(pixels)

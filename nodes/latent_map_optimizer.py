@@ -1,23 +1,27 @@
 """Node: Algorithm 1 on inverted pictures."""
 
+import logging
 from dataclasses import replace
 from typing import get_args
 
 import comfy.model_management as mm
 import torch
-from comfy_api.latest import io
+from comfy_api.latest import io, ui
 
 from ..edict.choices import Memory
 from ..map_estimation.enhance import optimise_noise
-from ..map_estimation.report import plot_trace
+from ..map_estimation.report import in_force, plot_trace, summarise
 from ..map_estimation.result import MapResult
 from ..map_estimation.settings import DEFAULT_PRESET, MapSettings, OptimizerName, preset
 from ..map_estimation.work import work_of
 from .inverted_picture import PackedPicture
+from .queued_prompts import preview_interval
 from .search import found_as
 from .session import Progress, make_room, outside_inference_mode, plot_to_comfy
-from .shared_inputs import advanced, check_gradient
+from .shared_inputs import advanced, check_gradient, preview, preview_every, switch
 from .sockets import CATEGORY, EdictLatents, Fidelity, IqaPrior, MapTrace
+
+log = logging.getLogger(__name__)
 
 
 def _typicality() -> io.Float.Input:
@@ -33,6 +37,36 @@ def _typicality() -> io.Float.Input:
         "It keeps the picture one that the model could have drawn; 0 is the paper's.",
     )
     return advanced(widget)
+
+
+def _limits() -> list[io.Boolean.Input]:
+    """Which limits count."""
+    return [
+        advanced(
+            switch(
+                "limit_gradient",
+                {"clip": 0},
+                ("off", "to clip"),
+                "Whether the gradient's norm is bounded, which helps with rough priors.",
+            )
+        ),
+        advanced(
+            switch(
+                "stop_without_progress",
+                {"patience": 0},
+                ("off", "after patience"),
+                "Whether to stop early when nothing gets better.",
+            )
+        ),
+        advanced(
+            switch(
+                "stop_at_target",
+                {"target_quality": 0},
+                ("off", "at target_quality"),
+                "Whether to stop early when the quality is reached.",
+            )
+        ),
+    ]
 
 
 class LatentMapOptimizer(io.ComfyNode):
@@ -59,9 +93,9 @@ class LatentMapOptimizer(io.ComfyNode):
                 io.Int.Input(
                     "iterations",
                     default=usual.iterations,
-                    min=0,
+                    min=1,
                     max=10000,
-                    tooltip="Gradient steps; 0 returns the input. The paper takes 40.",
+                    tooltip="Gradient steps. The paper takes 40.",
                 ),
                 io.Combo.Input(
                     "optimizer",
@@ -101,28 +135,28 @@ class LatentMapOptimizer(io.ComfyNode):
                 ),
                 number(
                     "clip",
-                    default=0.0,
-                    min=0.0,
+                    default=0.1,
+                    min=1e-6,
                     max=1e6,
                     step=0.001,
                     round=1e-6,
-                    tooltip="Largest norm of the gradient; 0 is off.",
+                    tooltip="Largest norm of the gradient, where limit_gradient is on.",
                 ),
                 io.Int.Input(
                     "patience",
-                    default=0,
-                    min=0,
+                    default=10,
+                    min=1,
                     max=10000,
-                    tooltip="Stop after so many iterations without progress; 0 is off.",
+                    tooltip="Where stop_without_progress is on: after so many iterations.",
                 ),
                 number(
                     "target_quality",
-                    default=0.0,
-                    min=0.0,
+                    default=0.9,
+                    min=0.001,
                     max=1.0,
                     step=0.01,
                     round=0.001,
-                    tooltip="Stop when the quality (0 to 1) is reached; 0 is off.",
+                    tooltip="Where stop_at_target is on: the quality to reach, 0 to 1.",
                 ),
                 io.Combo.Input(
                     "memory",
@@ -131,15 +165,11 @@ class LatentMapOptimizer(io.ComfyNode):
                     tooltip="recompute needs the least memory, store is fastest, auto "
                     "keeps what fits. The result is the same.",
                 ),
-                io.Int.Input(
-                    "preview_every",
-                    default=1,
-                    min=0,
-                    max=1000,
-                    tooltip="Show the picture each so many iterations; 0 is off.",
-                ),
+                preview_every(),
                 check_gradient(),
                 _typicality(),
+                preview(),
+                *_limits(),
             ],
             outputs=[
                 EdictLatents.Output(
@@ -160,25 +190,43 @@ class LatentMapOptimizer(io.ComfyNode):
     @classmethod
     @outside_inference_mode
     def execute(
-        cls, latents, prior, fidelity, preview_every, clip, patience, target_quality, **options
+        cls,
+        latents,
+        prior,
+        fidelity,
+        preview_every,
+        clip,
+        patience,
+        target_quality,
+        preview=True,
+        limit_gradient=False,
+        stop_without_progress=False,
+        stop_at_target=False,
+        **options,
     ) -> io.NodeOutput:
         """Optimise each picture of the batch by itself."""
         settings = MapSettings(
             inversion=latents[0].options,
-            clip=clip or None,
-            patience=patience or None,
-            target_quality=target_quality or None,
+            clip=clip if limit_gradient else None,
+            patience=patience if stop_without_progress else None,
+            target_quality=target_quality if stop_at_target else None,
             **options,
         )
         make_room(latents[0].picture)
         work = work_of(latents[0].backbone, settings, inverted=True)
-        progress = Progress(work, len(latents), preview_every)
+        interval = preview_interval(preview, preview_every)
+        progress = Progress(work, len(latents), interval)
         optimised = (_optimise(item, prior, fidelity, settings, progress) for item in latents)
-        best, results = zip(*progress.pictures(optimised), strict=True)
+        best, results, lines = [], [], [in_force(settings)]
+        for moved, result in progress.pictures(optimised):
+            best.append(moved)
+            results.append(result)
+            lines.append(summarise(result))
+            log.info("latent MAP: %s; %s", lines[-1], progress.spent)
         progress.finish(results[-1].picture)
         traces = [result.trace for result in results]
         plots = torch.cat([plot_to_comfy(plot_trace(trace)) for trace in traces])
-        return io.NodeOutput(list(best), traces, plots)
+        return io.NodeOutput(best, traces, plots, ui=ui.PreviewText("\n".join(lines)))
 
 
 def _optimise(

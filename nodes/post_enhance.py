@@ -1,36 +1,79 @@
 """Node: the whole method in one."""
 
+import logging
 from dataclasses import replace
 from typing import Any, get_args
 
 import comfy.model_management as mm
 import torch
-from comfy_api.latest import io
+from comfy_api.latest import io, ui
 
 from ..edict.backbones import load_backbone
 from ..fidelity.loading import load_fidelity
 from ..iqa_priors.loading import load_prior
 from ..map_estimation.enhance import Enhancer, enhance_each
-from ..map_estimation.report import plot_trace, summarise
-from ..map_estimation.restraints import Restraints
+from ..map_estimation.report import in_force, plot_trace, summarise
+from ..map_estimation.restraints import GUARD_WEIGHT, Restraints
 from ..map_estimation.settings import DEFAULT_PRESET, PRESETS, MapSettings, Start
 from ..map_estimation.settings import preset as preset_settings
 from ..map_estimation.words import what_changed
 from ..map_estimation.work import work_of
+from .queued_prompts import preview_interval
 from .search import found_as
 from .session import (
     Progress,
     from_comfy,
     make_room,
     mask_from_comfy,
+    mask_remarks,
     outside_inference_mode,
     plot_to_comfy,
     to_comfy,
 )
-from .shared_inputs import advanced, check_gradient, tile
+from .shared_inputs import (
+    advanced,
+    check_gradient,
+    own_tile,
+    preview,
+    preview_every,
+    switch,
+    tile,
+)
 from .sockets import CATEGORY, Backbone, Fidelity, IqaPrior, MapTrace
 
+log = logging.getLogger(__name__)
 AS_PRESET = "as the preset"
+OVERRIDDEN = ("iterations", "lam")
+
+
+def _preset() -> io.Combo.Input:
+    widget = io.Combo.Input(
+        "preset",
+        options=list(PRESETS),
+        default=DEFAULT_PRESET,
+        tooltip="fast: from the model's estimate, a few small steps. gentle: for pictures that are "
+        "good already. strong: larger steps. paper: as published, 40 times as many network calls. "
+        "pixel_*, no_fidelity: baselines.",
+    )
+    # What the widgets that override a preset show while they do not.
+    values = {name: {key: vars(row)[key] for key in OVERRIDDEN} for name, row in PRESETS.items()}
+    widget.extra_dict = {**(widget.extra_dict or {}), "presets": values}
+    return widget
+
+
+def _guard_weight() -> io.Float.Input:
+    widget = io.Float.Input(
+        "guard_weight",
+        default=GUARD_WEIGHT,
+        min=0.0,
+        max=1000.0,
+        step=0.5,
+        round=0.01,
+        optional=True,
+        tooltip="How many times more the fidelity counts changes where guard is white, "
+        "and fewer where it is grey.",
+    )
+    return advanced(widget)
 
 
 def _start() -> io.Combo.Input:
@@ -53,6 +96,7 @@ class PostEnhance(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """Inputs and outputs."""
+        usual = preset_settings(DEFAULT_PRESET)
         return io.Schema(
             node_id="DLM_PostEnhance",
             display_name="Post-Enhance (latent MAP)",
@@ -72,30 +116,23 @@ class PostEnhance(io.ComfyNode):
                     "image",
                     tooltip="Pictures of any size; alpha is kept, a batch is worked on one by one.",
                 ),
-                io.Combo.Input(
-                    "preset",
-                    options=list(PRESETS),
-                    default=DEFAULT_PRESET,
-                    tooltip="fast: from the model's estimate, a few small steps. gentle: for "
-                    "pictures that are good already. strong: larger steps. paper: as published, "
-                    "40 times as many network calls. pixel_*, no_fidelity: baselines.",
-                ),
+                _preset(),
                 io.Int.Input(
                     "iterations",
-                    default=-1,
-                    min=-1,
+                    default=usual.iterations,
+                    min=1,
                     max=10000,
-                    tooltip="Gradient steps; -1 takes the preset's, 0 gives the start itself.",
+                    tooltip="Gradient steps, where override is on.",
                 ),
                 io.Float.Input(
                     "lam",
-                    default=-1.0,
-                    min=-1.0,
+                    default=usual.lam,
+                    min=0.0,
                     max=1000.0,
                     step=0.001,
                     round=1e-5,
-                    tooltip="Weight of quality against fidelity (lambda): larger changes "
-                    "the picture more. -1 takes the preset's.",
+                    tooltip="Weight of quality against fidelity (lambda), where override is on: "
+                    "larger changes the picture more, 0 returns the input.",
                 ),
                 io.Float.Input(
                     "strength",
@@ -106,13 +143,7 @@ class PostEnhance(io.ComfyNode):
                     round=0.01,
                     tooltip="Share of the way to noise: less is faster and gentler.",
                 ),
-                io.Int.Input(
-                    "preview_every",
-                    default=1,
-                    min=0,
-                    max=1000,
-                    tooltip="Show the picture each so many iterations; 0 is off.",
-                ),
+                preview_every(),
                 Backbone.Input(
                     "backbone",
                     optional=True,
@@ -136,8 +167,8 @@ class PostEnhance(io.ComfyNode):
                 io.Mask.Input(
                     "guard",
                     optional=True,
-                    tooltip="Where to be careful, e.g. faces or text: changes there count 11 times "
-                    "in the fidelity.",
+                    tooltip="Where to be careful, e.g. faces or text: changes there count more in "
+                    "the fidelity, see guard_weight.",
                 ),
                 io.Boolean.Input(
                     "anchor_colours",
@@ -148,12 +179,22 @@ class PostEnhance(io.ComfyNode):
                 tile(),
                 check_gradient(),
                 _start(),
+                switch(
+                    "override",
+                    {"iterations": -1, "lam": -1},
+                    ("as the preset", "own"),
+                    "Whether iterations and lam are the preset's, or your own.",
+                ),
+                own_tile(),
+                preview(),
+                _guard_weight(),
             ],
             outputs=[
                 io.Image.Output(display_name="image", tooltip="The enhanced pictures."),
                 io.String.Output(
                     display_name="summary",
-                    tooltip="One line per picture: what was reached and why it ended.",
+                    tooltip="The values in force, then a line per picture: what was reached and "
+                    "why it ended.",
                 ),
                 io.Image.Output(
                     display_name="trace plot",
@@ -178,16 +219,19 @@ class PostEnhance(io.ComfyNode):
         mask=None,
         guard=None,
         anchor_colours=False,
+        preview=True,
+        guard_weight=GUARD_WEIGHT,
         **options,
     ) -> io.NodeOutput:
         """Enhance the batch, one picture at a time."""
         settings = _settings(**options)
         device = mm.get_torch_device()
         pixels, alpha = from_comfy(image)
-        mask, guard = (mask_from_comfy(m, pixels) for m in (mask, guard))
+        mask, guard = mask_from_comfy(mask, pixels), mask_from_comfy(guard, pixels, "guard")
         make_room(pixels)
         backbone = backbone or load_backbone("pocket", device)
-        progress = Progress(work_of(backbone, settings), len(pixels), preview_every)
+        interval = preview_interval(preview, preview_every)
+        progress = Progress(work_of(backbone, settings), len(pixels), interval)
         enhancer = Enhancer(
             progress.watch(backbone),
             prior or load_prior("pocket", device),
@@ -198,21 +242,24 @@ class PostEnhance(io.ComfyNode):
             pixels,
             enhancer,
             progress.step,
-            restraints=Restraints(mask, guard, anchor_colours=anchor_colours),
+            restraints=Restraints(mask, guard, guard_weight, anchor_colours),
             device=device,
         )
-        # A picture's noise is many times its size: only what is shown is kept.
-        made = [replace(result, variables=()) for result in progress.pictures(results)]
+        made, lines = [], [in_force(settings), *mask_remarks(mask=mask, guard=guard)]
+        for before, result in zip(pixels.split(1), progress.pictures(results), strict=True):
+            # A picture's noise is many times its size: only what is shown is kept.
+            made.append(replace(result, variables=()))
+            lines.append(f"{summarise(result)}; {what_changed(before, result.picture)}")
+            log.info("latent MAP: %s; %s", summarise(result), progress.spent)
         progress.finish(made[-1].picture)
         plots = torch.cat([plot_to_comfy(plot_trace(result.trace)) for result in made])
+        summary = "\n".join(lines)
         return io.NodeOutput(
             to_comfy(torch.cat([result.picture for result in made]), alpha),
-            "\n".join(
-                f"{summarise(result)}; {what_changed(before, result.picture)}"
-                for before, result in zip(pixels.split(1), made, strict=True)
-            ),
+            summary,
             plots,
             [result.trace for result in made],
+            ui=ui.PreviewText(summary),
         )
 
 
@@ -224,11 +271,13 @@ def _settings(
     tile: int = 0,
     check_gradient: bool = True,
     start: str = AS_PRESET,
+    override: bool = False,
+    own_tile: bool = False,
 ) -> MapSettings:
     chosen = preset_settings(preset)
-    changes: dict[str, Any] = {"iterations": iterations, "lam": lam}
-    changes = {name: value for name, value in changes.items() if value >= 0}
+    changes: dict[str, Any] = {"iterations": iterations, "lam": lam} if override else {}
     if start != AS_PRESET:
         changes["start"] = start
-    inversion = replace(chosen.inversion, strength=strength, tile=tile or "auto")
+    size = tile if own_tile else "auto"
+    inversion = replace(chosen.inversion, strength=strength, tile=size)
     return replace(chosen, inversion=inversion, check_gradient=check_gradient, **changes)

@@ -1,6 +1,7 @@
 """Running gradients inside ComfyUI: grad mode, progress, interruption, memory, image layout."""
 
 import functools
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
@@ -18,6 +19,7 @@ from .native.session import current_session, native_session
 
 T = TypeVar("T")
 PREVIEW_SIDE = 512  # pixels; smaller pictures are not enlarged
+ASPECT_SLACK = 0.02  # pictures are cropped by some pixels on their way through a workflow
 # Rough bytes per pixel of one network call's activations and a prior's: asks ComfyUI for room.
 BYTES_PER_PIXEL = 4000
 
@@ -58,20 +60,36 @@ def from_comfy(image: Tensor) -> tuple[Tensor, Tensor | None]:
     return colours.movedim(-1, 1).clone(memory_format=torch.contiguous_format), alpha
 
 
-def mask_from_comfy(mask: Tensor | None, image: Tensor) -> Tensor | None:
+def mask_from_comfy(mask: Tensor | None, image: Tensor, name: str = "mask") -> Tensor | None:
     """ComfyUI's MASK (B, h, w) or (h, w) for pictures (n, 3, H, W): (B, 1, H, W) in [0, 1].
 
-    Raises: ValueError for a mask of other dimensions.
+    Raises: ValueError, with its `name`, for a mask of other dimensions, or painted on a picture of
+        another aspect: stretched, it would lie elsewhere.
     """
     if mask is None:
         return None
     mask = mask.clone().float()
     if mask.ndim not in (2, 3):
-        raise ValueError(f"MASK has shape {tuple(mask.shape)}: (batch, height, width) is needed")
+        raise ValueError(
+            f"the {name} has shape {tuple(mask.shape)}: (batch, height, width) is needed"
+        )
     mask = mask.reshape(-1, 1, *mask.shape[-2:]).to(image.device)
+    (high, wide), (height, width) = mask.shape[-2:], image.shape[-2:]
+    uniform = bool((mask == mask.flatten(1).amin(1).reshape(-1, 1, 1, 1)).all())
+    if not uniform and abs(wide * height - high * width) > ASPECT_SLACK * high * width:
+        raise ValueError(
+            f"the {name} is {wide}x{high} pixels and the picture {width}x{height}, of another "
+            "shape: paint it on this picture, or crop both alike"
+        )
     if mask.shape[-2:] != image.shape[-2:]:
         mask = F.interpolate(mask, size=image.shape[-2:], mode="bilinear", antialias=True)
     return mask.clamp(0, 1)
+
+
+def mask_remarks(**masks: Tensor | None) -> list[str]:
+    """What of masks (B, 1, H, W), by name, is probably not meant: one without a painted pixel."""
+    blank = (name for name, mask in masks.items() if mask is not None and not mask.any())
+    return [f"the {name} is black everywhere: nothing is painted on it" for name in blank]
 
 
 def to_comfy(image: Tensor, alpha: Tensor | None = None) -> Tensor:
@@ -100,13 +118,16 @@ class Progress:
     Args:
         work: what each picture takes.
         pictures: how many there are.
-        preview_every: show the picture each so many iterations; 0 is off.
+        preview_every: show the best picture so far each so many iterations; 0 is off.
     """
 
     def __init__(self, work: Work, pictures: int = 1, preview_every: int = 0):
         self.bar = comfy.utils.ProgressBar(work.calls * pictures)
         self.work, self.preview_every = work, preview_every
         self.done, self.end = 0.0, work.calls  # now, and when this picture is ready
+        self.calls = 0.0  # made for the picture that is worked on, or was last
+        self.seconds = 0.0  # it took
+        self._best: Tensor | None = None
 
     def call(self, share: float = 1.0) -> None:
         """A network call begins, or one of its tiles, which is a share of it.
@@ -114,6 +135,7 @@ class Progress:
         Raises ComfyUI's interruption if the user asked for it.
         """
         mm.throw_exception_if_processing_interrupted()
+        self.calls += share
         self.done = min(self.done + share, self.end)
         self._move()
 
@@ -121,8 +143,10 @@ class Progress:
         """The solver's callback. Calls that were not needed so far will not be made later."""
         mm.throw_exception_if_processing_interrupted()
         self.done = max(self.done, self.end - self.work.after(step.row.iteration))
+        if self.preview_every and step.is_best:
+            self._best = step.preview()
         if self.preview_every and step.row.iteration % self.preview_every == 0:
-            self._move(step.preview())
+            self._move(self._best)
         else:
             self._move()
 
@@ -130,15 +154,22 @@ class Progress:
         """The results of pictures that are made one by one; what each needed is given back."""
         while True:
             mm.throw_exception_if_processing_interrupted()
+            self.calls, self._best, start = 0.0, None, time.monotonic()
             with current_session().picture():
                 try:
                     result = next(results)
                 except StopIteration:
                     return
+            self.seconds = time.monotonic() - start
             self.done = self.end
             self.end += self.work.calls
             self._move()
             yield result
+
+    @property
+    def spent(self) -> str:
+        """What the last picture took, in words."""
+        return f"{self.seconds:.1f} s, {round(self.calls)} network calls"
 
     def finish(self, result: Tensor | None = None) -> None:
         """All is done; the last preview stays on the node, so it should be the result."""

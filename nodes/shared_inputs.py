@@ -13,22 +13,82 @@ def advanced(widget: Widget) -> Widget:
     return widget
 
 
+def switch(
+    name: str, governs: dict[str, float], labels: tuple[str, str], tooltip: str, on: bool = False
+) -> io.Boolean.Input:
+    """A toggle that says whether other widgets count.
+
+    Args:
+        name: of the toggle.
+        governs: the widgets, and the number by which each once said "off": see queued_prompts.
+        labels: what it shows when it is off, and on.
+        tooltip: what it decides.
+        on: how it is at first.
+    """
+    off_label, on_label = labels
+    widget = io.Boolean.Input(
+        name,
+        default=on,
+        optional=True,
+        label_off=off_label,
+        label_on=on_label,
+        tooltip=tooltip,
+    )
+    widget.extra_dict = {**(widget.extra_dict or {}), "governs": governs}
+    return widget
+
+
 def tile() -> io.Int.Input:
-    """Side of the networks' tiles; 0 leaves it to the memory that is free."""
+    """Side of the networks' tiles, where it is not left to the memory that is free."""
     widget = io.Int.Input(
         "tile",
-        default=0,
-        min=0,
+        default=1024,
+        min=64,
         max=16384,
         step=64,
         optional=True,
-        tooltip="Side in pixels of the tiles that the networks work on, a multiple of 64; 0 takes "
-        "the largest that fits into half of the free memory. Smaller ones need less memory and "
-        "more time: with the small test networks, tiles of 256 took a 2048 px picture from 3.5 to "
-        "0.5 GB and 1.3 times as long. A picture no larger is worked on as a whole. Below 256 "
-        "Stable Diffusion sees too little.",
+        tooltip="Where own_tile is on: side in pixels of the tiles that the networks work on, a "
+        "multiple of 64. Smaller ones need less memory and more time: with the small test "
+        "networks, tiles of 256 took a 2048 px picture from 3.5 to 0.5 GB and 1.3 times as long. A "
+        "picture no larger is worked on as a whole. Below 256 Stable Diffusion sees too little.",
     )
     return advanced(widget)
+
+
+def own_tile() -> io.Boolean.Input:
+    """Whether `tile` counts."""
+    return advanced(
+        switch(
+            "own_tile",
+            {"tile": 0},
+            ("as memory allows", "own"),
+            "How large the networks' tiles are: the largest that fit into half of the free memory, "
+            "or your own.",
+        )
+    )
+
+
+def preview_every() -> io.Int.Input:
+    """How often the picture is shown while it is worked on."""
+    return io.Int.Input(
+        "preview_every",
+        default=1,
+        min=1,
+        max=1000,
+        tooltip="Show the best picture so far each so many iterations. Another interval alone "
+        "computes nothing anew.",
+    )
+
+
+def preview() -> io.Boolean.Input:
+    """Whether the picture is shown while it is worked on."""
+    return switch(
+        "preview",
+        {"preview_every": 0},
+        ("off", "on"),
+        "Whether the best picture so far is shown while the node works.",
+        on=True,
+    )
 
 
 def check_gradient() -> io.Boolean.Input:

@@ -18,7 +18,7 @@ ALLOWED = {
     "INT": NUMBER - {"round"},
     "FLOAT": NUMBER,
     "COMBO": {"options", "default"},
-    "BOOLEAN": {"default"},
+    "BOOLEAN": {"default", "label_on", "label_off"},
     "STRING": {"default", "multiline"},
 }
 
@@ -28,6 +28,13 @@ class SimulatedInput:
 
     def __init__(self, optional: bool, entry: list):
         self.optional, self._entry, self.extra_dict = optional, entry, {}
+
+    @property
+    def id(self) -> str:
+        return self._entry[0]
+
+    def as_dict(self) -> dict:
+        return self.entry[2]
 
     @property
     def entry(self) -> list:
@@ -95,10 +102,12 @@ def simulated_modules(device: torch.device) -> dict[str, ModuleType]:
     folders.add_model_folder_path = lambda *_, **__: None
     folders.get_folder_paths = folders.get_filename_list = lambda _: []
     fakes = {"comfy_api.latest": latest, "folder_paths": folders}
-    for name in ("comfy_api", "comfy", "comfy.model_management", "comfy.utils"):
+    modules = "comfy_api", "comfy", "comfy.model_management", "comfy.utils"
+    for name in (*modules, "comfy_execution", "comfy_execution.utils"):
         fakes[name] = ModuleType(name)
     management, utils = fakes["comfy.model_management"], fakes["comfy.utils"]
     fakes["comfy"].model_management, fakes["comfy"].utils = management, utils
+    fakes["comfy_execution.utils"].get_executing_context = lambda: None
     management.get_torch_device = lambda: device
     management.throw_exception_if_processing_interrupted = lambda: None
     management.free_memory = lambda *_: None

@@ -62,7 +62,8 @@ def node(kind: str, **inputs) -> dict:
 
 def enhancement(image: dict | None = None, **changes) -> dict:
     """LoadImage (or `image`) -> DLM_PostEnhance -> SaveImage."""
-    options = {"preset": "fast", "iterations": 1, "lam": -1, "strength": 1, "preview_every": 1}
+    options = {"preset": "fast", "iterations": 1, "lam": 3, "strength": 1, "preview_every": 1}
+    options |= {"override": True}
     return {
         "image": image or node("LoadImage", image=SAMPLE),
         "enhance": node("DLM_PostEnhance", image=["image", 0], **{**options, **changes}),
@@ -203,8 +204,9 @@ def test_alpha_is_kept(server):
                     "DLM_EdictInvert",
                     backbone=["backbone", 0],
                     image=["image", 0],
-                    steps=6,
-                    mixing=0.3,
+                    steps=3,
+                    mixing=0.93,
+                    own_mixing=False,
                     strength=1,
                     spacing="trailing",
                     order="fixed",
@@ -212,7 +214,7 @@ def test_alpha_is_kept(server):
                 "picture": node("DLM_EdictReconstruct", latents=["invert", 0]),
                 "save": node("SaveImage", images=["picture", 0], filename_prefix="test"),
             },
-            "0.3",
+            "mixing p",
         ),
     ],
     ids=["small picture", "mixing"],

@@ -1,8 +1,11 @@
 """The summary of the Post-Enhance node, in a simulated ComfyUI."""
 
+import logging
+import re
 import sys
 
 import pytest
+import torch
 from latent_map.fidelity.loading import load_fidelity
 from latent_map.map_estimation.words import what_changed
 
@@ -16,23 +19,65 @@ def post_enhance():
         yield sys.modules["latent_map.nodes.post_enhance"].PostEnhance
 
 
-@pytest.mark.parametrize("lam", [0.0, -1.0])
+def enhanced(post_enhance, image, **changes) -> tuple:
+    """What the node makes of pictures in ComfyUI's layout."""
+    return post_enhance.execute(
+        image=image,
+        **{
+            "preset": "fast",
+            "iterations": 1,
+            "lam": 3.0,
+            "override": True,
+            "strength": 1.0,
+            "preview_every": 1,
+            "preview": False,
+            "backbone": ToyBackbone(),
+            "prior": PRIOR,
+            "fidelity": load_fidelity("low_resolution"),
+            **changes,
+        },
+    )
+
+
+@pytest.mark.parametrize("lam", [0.0, 3.0])
 def test_one_line_a_picture_says_what_was_reached_and_what_changed(post_enhance, lam):
     image = picture(batch=2).movedim(1, -1)
-    after, summary, *_ = post_enhance.execute(
-        image=image,
-        preset="fast",
-        iterations=1,
-        lam=lam,
-        strength=1.0,
-        preview_every=0,
-        backbone=ToyBackbone(),
-        prior=PRIOR,
-        fidelity=load_fidelity("low_resolution"),
-    )
-    lines = summary.split("\n")
+    after, summary, *_ = enhanced(post_enhance, image, lam=lam)
+    values, *lines = summary.split("\n")
+    assert values.startswith(f"in force: 1 iterations of adam at rate 0.002, lambda {lam:g}")
     assert len(lines) == 2
     for before, result, line in zip(image, after, lines, strict=True):
         words = what_changed(*(each.movedim(-1, 0)[None] for each in (before, result)))
         assert line.startswith("quality " if lam else "nothing to do")
         assert line.endswith(f"; {words}")
+
+
+def test_the_log_has_one_line_a_picture(post_enhance, caplog):
+    with caplog.at_level(logging.INFO, "latent_map.nodes"):
+        enhanced(post_enhance, picture(batch=2).movedim(1, -1))
+    lines = [line for line in caplog.messages if line.startswith("latent MAP: ")]
+    assert len(lines) == 2
+    for line in lines:
+        assert re.search(r"quality \S+ -> \S+, .*; \d+\.\d s, [1-9]\d* network calls$", line)
+
+
+@pytest.mark.parametrize("name", ["mask", "guard"])
+def test_an_unpainted_mask_is_said(post_enhance, name):
+    image = picture().movedim(1, -1)
+    _, summary, *_ = enhanced(post_enhance, image, **{name: torch.zeros(1, 64, 64)})
+    assert f"the {name} is black everywhere" in summary
+
+
+@pytest.mark.parametrize("name", ["mask", "guard"])
+def test_a_mask_of_another_shape_is_refused(post_enhance, name):
+    image = picture().movedim(1, -1)
+    mask = torch.zeros(1, image.shape[1], 2 * image.shape[2])
+    mask[:, :3] = 1
+    with pytest.raises(ValueError, match=f"the {name} is .* of another shape"):
+        enhanced(post_enhance, image, **{name: mask})
+
+
+def test_the_values_in_force_are_the_presets_where_nothing_overrides_them(post_enhance):
+    image = picture().movedim(1, -1)
+    _, summary, *_ = enhanced(post_enhance, image, override=False, preset="gentle", iterations=9)
+    assert summary.startswith("in force: 2 iterations of adam at rate 0.001, lambda 3; start: 50%")

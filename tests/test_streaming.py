@@ -90,6 +90,7 @@ def node(nodes, module, name):
 
 def invert(nodes, backbone, image, **changes):
     options = {"steps": 3, "mixing": 0.93, "strength": 1.0, "spacing": "trailing"}
+    options |= {"own_mixing": True}
     return node(nodes, "edict_invert", "EdictInvert").execute(
         backbone=backbone, image=image, order="fixed", **{**options, **changes}
     )[0]
@@ -106,7 +107,8 @@ def optimise(nodes, latents, **changes):
         "patience": 0,
         "target_quality": 0.0,
         "memory": "recompute",
-        "preview_every": 0,
+        "preview_every": 1,
+        "preview": False,
         "check_gradient": False,
     }
     return node(nodes, "latent_map_optimizer", "LatentMapOptimizer").execute(
@@ -115,7 +117,8 @@ def optimise(nodes, latents, **changes):
 
 
 def post_enhance(nodes, backbone, image, **changes):
-    options = {"preset": "fast", "iterations": 1, "lam": -1.0, "strength": 1.0, "preview_every": 0}
+    options = {"preset": "fast", "iterations": 1, "lam": 3.0, "override": True, "strength": 1.0}
+    options |= {"preview_every": 1, "preview": False}
     return node(nodes, "post_enhance", "PostEnhance").execute(
         image=image,
         backbone=backbone,

@@ -93,7 +93,7 @@ const WORKFLOWS = {
       }],
       backbone: ["DLM_LoadBackbone", [0, 200], [320, 230], {}],
       load: ["LoadImage", [0, 500], [320, 400], SAMPLE],
-      invert: ["DLM_EdictInvert", [400, 0], [340, 230], { steps: 6, mixing: 0.93 }],
+      invert: ["DLM_EdictInvert", [400, 0], [340, 230], { steps: 6, mixing: 0.93, own_mixing: true }],
       fidelity: ["DLM_FidelityLoss", [400, 330], [340, 130], {}],
       prior: ["DLM_IqaPrior", [400, 560], [340, 110], {}],
       optimise: ["DLM_LatentMapOptimizer", [820, 0], [360, 900], { momentum: 0.5 }],

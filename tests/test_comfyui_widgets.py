@@ -1,0 +1,106 @@
+"""What the widgets of the pack do in a real ComfyUI: old workflows, refusals, what is cached.
+
+COMFYUI_PATH names the checkout (default ~/ComfyUI); see tests/comfyui/README.md.
+"""
+
+import json
+
+import pytest
+from PIL import Image
+
+from .comfyui.needed import in_the_frontend, need_comfyui
+from .comfyui.server import REPOSITORY, ComfyError, comfy_server
+
+need_comfyui()
+
+SAMPLE, SIDE = "latent_map_sample.png", 64
+VALUES = {"preset": "fast", "iterations": 1, "lam": 3, "strength": 1, "preview_every": 1}
+OF_0_1 = ["gentle", 1, -1, 1, 0, False]  # widgets of Post-Enhance as version 0.1 saved them
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """The pack alone, and a picture."""
+    path = tmp_path_factory.mktemp("pictures") / SAMPLE
+    with Image.open(REPOSITORY / "docs" / "sample.png") as sample:
+        sample.convert("RGB").resize((SIDE, SIDE)).save(path)
+    with comfy_server() as running:
+        running.upload_image(path)
+        yield running
+
+
+def enhancement(**changes) -> dict:
+    """LoadImage -> Post-Enhance -> SaveImage and its summary."""
+    inputs = {"image": ["image", 0], **VALUES, "override": True, **changes}
+    return {
+        "image": {"class_type": "LoadImage", "inputs": {"image": SAMPLE}},
+        "enhance": {"class_type": "DLM_PostEnhance", "inputs": inputs},
+        "save": {
+            "class_type": "SaveImage",
+            "inputs": {"images": ["enhance", 0], "filename_prefix": "test"},
+        },
+    }
+
+
+def said(server, prompt: dict) -> list[str]:
+    """What the node shows, line by line."""
+    return server.run_prompt(prompt)["enhance"]["text"][0].split("\n")
+
+
+def test_the_node_shows_the_values_in_force(server):
+    values, line = said(server, enhancement(preset="gentle", iterations=2, lam=0.5))
+    assert values.startswith("in force: 2 iterations of adam at rate 0.001, lambda 0.5; start: 50%")
+    assert line.startswith("quality ")
+
+
+def test_a_prompt_of_before_means_what_it_meant(server):
+    prompt = enhancement(preset="gentle", iterations=-1, lam=-1, preview_every=0, tile=0)
+    del prompt["enhance"]["inputs"]["override"]
+    assert said(server, prompt)[0].startswith("in force: 2 iterations of adam at rate 0.001, lam")
+
+
+@pytest.mark.parametrize("changes", [{"iterations": 0}, {"lam": -0.5}, {"lam": -1}])
+def test_values_without_a_meaning_are_refused_with_one_error(server, changes):
+    with pytest.raises(ComfyError) as caught:
+        server.run_prompt(enhancement(**changes))
+    (error,) = caught.value.detail["node_errors"]["enhance"]["errors"]
+    assert error["type"] == "value_smaller_than_min"
+
+
+def test_another_preview_interval_alone_computes_nothing(server):
+    server.run_prompt(enhancement(lam=2))
+    cached = []
+
+    def note(kind, data):
+        if kind == "execution_cached":
+            cached.extend(data["nodes"])
+
+    server.run_prompt(enhancement(lam=2, preview_every=5, preview=False), note)
+    assert {"enhance", "save"} <= set(cached)
+
+
+def test_previews_come_as_often_as_asked(server):
+    shown = []
+
+    def note(kind, data):
+        if kind == "preview":
+            shown.append(data)
+
+    server.run_prompt(enhancement(lam=1.5, iterations=4, preview=False), note)
+    assert not shown
+    server.run_prompt(enhancement(lam=1.4, iterations=4, preview_every=4), note)
+    seldom = len(shown)
+    server.run_prompt(enhancement(lam=1.3, iterations=4, preview_every=1), note)
+    assert 0 < seldom < len(shown) - seldom
+
+
+def test_a_workflow_saved_before_is_translated_on_the_canvas(server, tmp_path):
+    graph = json.loads((REPOSITORY / "workflows" / "post_enhance_pocket.json").read_text())
+    (enhance,) = (item for item in graph["nodes"] if item["type"] == "DLM_PostEnhance")
+    enhance["widgets_values"] = OF_0_1
+    (path := tmp_path / "old.json").write_text(json.dumps(graph))
+    sent = in_the_frontend("canvas.mjs", server.url, path, tmp_path / "canvas.png")["prompt"]
+    inputs = sent[str(enhance["id"])]["inputs"]
+    expected = {"preset": "gentle", "iterations": 1, "lam": 3, "override": True}
+    expected |= {"preview": False, "preview_every": 1, "own_tile": False, "anchor_colours": False}
+    assert {name: inputs[name] for name in expected} == expected
