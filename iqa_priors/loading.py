@@ -15,6 +15,7 @@ from .logistic import Logistic
 from .prior import QualityPrior
 from .prior_row import PriorRow
 from .pyiqa.catalog import REFUSED
+from .views import check_views
 
 
 def load_prior(
@@ -24,6 +25,7 @@ def load_prior(
     crops: Crops = "cover",
     path: Path | str | None = None,
     folders: Sequence[Path] = (),
+    views: int = 1,
 ) -> QualityPrior:
     """Load a prior by name, with frozen weights.
 
@@ -36,12 +38,14 @@ def load_prior(
             published choice of crops, which never looks at some borders. Raw scores always do.
         path: its weight file, or the folder of its files.
         folders: looked in for them before LATENT_MAP_MODELS/iqa and other programs' caches.
-    Raises: ValueError for an unknown name, a missing or unusable file, or a calibration of
-        another prior.
+        views: how many views of a picture it judges by, 1 to 4; see views.py.
+    Raises: ValueError for an unknown name, a missing or unusable file, a number of views that
+        there is not, or a calibration of another prior.
     """
     row = choose_row("prior", PRIORS, REFUSED, name)
     if crops not in get_args(Crops):
         raise ValueError(f"unknown crops {crops!r}: choose {' or '.join(get_args(Crops))}")
+    check_views(views)
     logistic = _logistic(name, row, calibration)
     paths = find_files("prior", name, row.files, folders, path)
     scorer = row.load(device, paths)
@@ -57,6 +61,7 @@ def load_prior(
         local=scorer.local,
         no_gradient=row.no_gradient,
         range=row.range,
+        views=views,
     )
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from .logistic import Logistic
 from .one_by_one import one_by_one
+from .views import check_views, several_views
 
 Metric = Callable[[Tensor], Tensor]
 
@@ -35,7 +36,12 @@ class Prior(Protocol):
 
     @property
     def name(self) -> str:
-        """The prior's name, for reports and saved runs."""
+        """The prior's name, for reports."""
+        ...
+
+    @property
+    def identity(self) -> str:
+        """The name, and what else tells it from others, for saved runs."""
         ...
 
     @property
@@ -79,6 +85,8 @@ class QualityPrior:
         local: raw local scores (B, rows, columns), or None.
         no_gradient: why the metric can score but not be climbed; empty if it can.
         range: usual raw scores, as text; empty where that is not known.
+        views: how many views of a picture the quality is the mean of, 1 to 4: itself, mirrored,
+            shifted, lightly compressed. Raw scores by the published rule are of the picture alone.
     """
 
     name: str
@@ -89,6 +97,15 @@ class QualityPrior:
     local: Metric | None = None
     no_gradient: str = ""
     range: str = ""
+    views: int = 1
+
+    def __post_init__(self):
+        check_views(self.views)
+
+    @property
+    def identity(self) -> str:
+        """The name, and the views if there are several."""
+        return self.name if self.views == 1 else f"{self.name} in {self.views} views"
 
     @property
     def ranges(self) -> dict[str, str]:
@@ -102,15 +119,15 @@ class QualityPrior:
         """
         if torch.is_grad_enabled() and image.requires_grad:
             check_climbable(self)
-        return self.logistic(one_by_one(self.metric, image))
+        return self.logistic(one_by_one(several_views(self.metric, self.views), image))
 
     def scores(self, image: Tensor) -> dict[str, Tensor]:
         """The raw score by the published rule, {name: (B,)}."""
         return {self.name: (self.official or self.metric)(image)}
 
     def as_published(self) -> "QualityPrior":
-        """The same prior with its quality from the published rule as well."""
-        return replace(self, metric=self.official or self.metric)
+        """The same prior with its quality from the published rule as well, in one view."""
+        return replace(self, metric=self.official or self.metric, views=1)
 
 
 @dataclass(frozen=True)
@@ -136,8 +153,16 @@ class CombinedPrior:
     @property
     def name(self) -> str:
         """Names and weights, as in "pocket + 0.5 niqe"."""
-        parts = zip(self.priors, self.weights, strict=True)
-        return " + ".join(p.name if w == 1 else f"{w:g} {p.name}" for p, w in parts)
+        return self._sum([prior.name for prior in self.priors])
+
+    @property
+    def identity(self) -> str:
+        """Identities and weights."""
+        return self._sum([prior.identity for prior in self.priors])
+
+    def _sum(self, names: list[str]) -> str:
+        parts = zip(names, self.weights, strict=True)
+        return " + ".join(name if w == 1 else f"{w:g} {name}" for name, w in parts)
 
     @property
     def min_side(self) -> int:

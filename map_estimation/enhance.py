@@ -197,7 +197,7 @@ def _describe(
     return describe_run(
         picture,
         {
-            "prior": enhancer.prior.name,
+            "prior": enhancer.prior.identity,
             "fidelity": enhancer.fidelity.identity if settings.use_fidelity else "none",
             "backbone": enhancer.backbone.name if settings.space == "diffusion" else "none",
             "restraints": restraints.describe(),

@@ -29,7 +29,7 @@ def describe_run(
         "improved": result.improved,
         "best_iteration": result.best_iteration,
         "size": [before.shape[-1], before.shape[-2]],
-        "prior": prior.name,
+        "prior": prior.identity,
         "scores": scores,
         "pair_difference": float((result.x - result.y).abs().mean()),
         "before": None if result.before is None else result.before.flat(),
