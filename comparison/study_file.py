@@ -1,0 +1,114 @@
+"""A study as its TOML file describes it: read whole and refused in one line before any work."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .pictures_settings import PicturesSettings
+from .selection_settings import SelectionSettings
+from .session_settings import SessionSettings
+from .toml_tables import read_table, read_toml
+
+if TYPE_CHECKING:
+    from .entrants import Entrant
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+=()-]{0,59}")  # safe as a folder's on every system
+# The tables of a study file besides its entrants: a dataclass and a line each.
+TABLES: dict[str, type] = {
+    "pictures": PicturesSettings,
+    "selection": SelectionSettings,
+    "session": SessionSettings,
+}
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study: pictures, who works on them, which results are shown and how.
+
+    Attributes:
+        file: its TOML file.
+        folder: where all that it makes goes.
+        entrants: at least two, by their names, in the file's order.
+        pictures, selection, session: the file's tables.
+    """
+
+    file: Path
+    folder: Path
+    entrants: Mapping[str, Entrant]
+    pictures: PicturesSettings
+    selection: SelectionSettings = field(default_factory=SelectionSettings)
+    session: SessionSettings = field(default_factory=SessionSettings)
+
+    @property
+    def inputs(self) -> Path:
+        """The folder of the prepared pictures."""
+        return self.folder / "inputs"
+
+    def result(self, entrant: str, picture: str) -> Path:
+        """The file of an entrant's result of a picture."""
+        return self.folder / "results" / entrant / f"{picture}.png"
+
+    @property
+    def pairs(self) -> Path:
+        """The file of the pairs to be shown."""
+        return self.folder / "pairs.csv"
+
+
+def load_study(path: Path) -> Study:
+    """Read and check a study file; nothing it names is opened, but for folders that must be there.
+
+    Args:
+        path: paths in it are relative to its folder.
+    Raises: ValueError, with one line, for what a study cannot be.
+    """
+    table = read_toml(path)
+    known = ("folder", "entrant", *TABLES)
+    if unknown := [key for key in table if key not in known]:
+        raise ValueError(
+            f"{path} does not know {', '.join(map(repr, unknown))}: it takes {', '.join(known)}"
+        )
+    if "pictures" not in table:
+        raise ValueError(f'{path} has no table [pictures]: add one with folder = "..."')
+    tables = {
+        name: read_table(kind, table[name], f"{path}: [{name}]")
+        for name, kind in TABLES.items()
+        if name in table
+    }
+    root = path.absolute().parent
+    tables["pictures"] = tables["pictures"].within(root)
+    return Study(path, _folder(table, path, root), _entrants(table, path, root), **tables)
+
+
+def _folder(table: dict[str, Any], path: Path, root: Path) -> Path:
+    given = table.get("folder", path.stem)
+    if not isinstance(given, str) or not given or "\0" in given:
+        raise ValueError(f"{path}: folder is {given!r}: give a path")
+    folder = root / given
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{path}: {folder} is a file: choose another folder for the study")
+    return folder
+
+
+def _entrants(table: dict[str, Any], path: Path, root: Path) -> dict[str, Entrant]:
+    from .entrants import read_entrant
+
+    given = table.get("entrant", [])
+    if not isinstance(given, list) or len(given) < 2:
+        raise ValueError(f"{path} needs two tables [[entrant]] or more: what is to be compared?")
+    entrants: dict[str, Entrant] = {}
+    for number, each in enumerate(given, 1):
+        name = each.get("name") if isinstance(each, dict) else None
+        where = f"{path}: entrant {number}"
+        if not isinstance(name, str) or not NAME.fullmatch(name) or name.endswith((".", " ")):
+            raise ValueError(
+                f"{where} has the name {name!r}: give up to 60 letters, digits and . _ + - = ( ), "
+                "beginning with a letter or digit"
+            )
+        if name.casefold() in map(str.casefold, entrants):
+            raise ValueError(f"{where} is called {name!r} as one before: give it another name")
+        entrants[name] = read_entrant(each, f"{path}: entrant {name!r}", root)
+    return entrants
