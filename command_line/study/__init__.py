@@ -1,3 +1,7 @@
 """The commands of a study, `latent-map study NAME`: a file and a line each, as the others."""
 
-COMMANDS: dict[str, str] = {}
+COMMANDS: dict[str, str] = {
+    "prepare": "scale and crop the pictures",
+    "run": "make every entrant's results",
+    "select": "choose what is shown",
+}
