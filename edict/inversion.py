@@ -106,6 +106,18 @@ def invert_picture(
 
 
 @torch.no_grad()
+def check_noise_fits(inverted: InvertedPicture) -> None:
+    """Raise ValueError unless noise of another model has the shape of this one's."""
+    bound = inverted.bound
+    given, wanted = (tuple(z.shape[1:]) for z in (inverted.noise.x, bound.encode()))
+    if given != wanted:
+        raise ValueError(
+            f"the noise has shape {given}, {bound.backbone.name} reconstructs from {wanted}: give "
+            "the model that the picture was inverted with, or one of its family"
+        )
+
+
+@torch.no_grad()
 def reconstruct_picture(inverted: InvertedPicture) -> LatentPair:
     """The pictures (x, y) of noise: RGB in [0, 1], each (B, 3, H, W), cropped.
 

@@ -255,6 +255,7 @@ def optimise_noise(
     fidelity: Fidelity,
     settings: MapSettings,
     callback: Callback | None = None,
+    restraints: Restraints = FREE,
 ) -> list[tuple[InvertedPicture, MapResult]]:
     """Move already inverted pictures' noise, each picture of the batch by itself.
 
@@ -262,17 +263,21 @@ def optimise_noise(
         inverted: from `invert_picture`; their options take the place of the settings', and their
             noise is what the ascent starts from, whatever start the settings name.
         prior, fidelity, settings, callback: as for `enhance`; the space must be "diffusion".
+        restraints: where changes count more; nothing can be held fixed, since noise is returned.
     Returns: per picture its best noise and the result.
     Raises: ValueError for settings that cannot work.
     """
     enhancer = Enhancer(inverted.bound.backbone, prior, fidelity, settings)
-    replace(enhancer, settings=replace(settings, start="input")).check(inverted.bound.picture)
+    checked = replace(enhancer, settings=replace(settings, start="input"))
+    checked.check(inverted.bound.picture, restraints)
+    if restraints.mask is not None or restraints.anchor_colours:
+        raise ValueError("noise cannot keep pixels or colours: use Post-Enhance for them")
     if settings.space != "diffusion":
         raise ValueError("noise can only be optimised in diffusion space: use Post-Enhance")
-    objective = enhancer.objective()
     optimised, items = [], _split(inverted)
     for index, item in enumerate(items):
         report = _numbered(callback, index, len(items))
+        objective = enhancer.objective(restraints.item(index, item.bound.picture.device))
         space = DiffusionSpace(item.bound, settings.memory, noise=item.noise)
         result = MapSolver(space, item.bound.picture, objective, settings).run(report)
         noise = item.noise

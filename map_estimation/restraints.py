@@ -1,8 +1,10 @@
 """What the user holds fixed: regions outside a mask, guarded regions, the input's colours."""
 
 import hashlib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +18,18 @@ GUARD_WEIGHT = 10.0
 SPLINE = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
 
 
+class Region(NamedTuple):
+    """Where changes count more.
+
+    Attributes:
+        mask: (1 or B, 1, H, W) in [0, 1].
+        weight: how many times more the fidelity counts there, 0 or more.
+    """
+
+    mask: Tensor
+    weight: float
+
+
 @dataclass(frozen=True)
 class Restraints:
     """Where and how a picture may change; the default leaves it free.
@@ -26,12 +40,20 @@ class Restraints:
         guard: where changes count more (faces, text), same shape. None: nowhere.
         guard_weight: how many times more the fidelity counts there, 0 or more.
         anchor_colours: keep the input's coarse colours; only detail is free.
+        regions: further guards, each with a weight of its own; where they overlap, weights add up.
     """
 
     mask: Tensor | None = None
     guard: Tensor | None = None
     guard_weight: float = GUARD_WEIGHT
     anchor_colours: bool = False
+    regions: tuple[Region, ...] = ()
+
+    @property
+    def guarded(self) -> tuple[Region, ...]:
+        """All regions where changes count more, the guard first."""
+        guard = () if self.guard is None else (Region(self.guard, self.guard_weight),)
+        return (*guard, *self.regions)
 
     def check(self, image: Tensor) -> None:
         """Raise ValueError unless all fits the pictures (B, 3, H, W)."""
@@ -39,14 +61,20 @@ class Restraints:
         _check_mask(self.guard, image, "guard mask")
         if not self.guard_weight >= 0:
             raise ValueError(f"guard weight {self.guard_weight} must be 0 or more")
+        for number, (mask, weight) in enumerate(self.regions, 1):
+            _check_mask(mask, image, f"region {number}'s mask")
+            if not (math.isfinite(weight) and weight >= 0):
+                raise ValueError(f"region {number}'s weight {weight} must be 0 or more")
 
     def item(self, index: int, device: torch.device | None = None) -> "Restraints":
         """Those of one picture of the batch, on a device; by default where they are."""
-        mask, guard = (
-            None if m is None else m[min(index, len(m) - 1)][None].to(device or m.device)
-            for m in (self.mask, self.guard)
-        )
-        return Restraints(mask, guard, self.guard_weight, self.anchor_colours)
+
+        def of_it(mask: Tensor) -> Tensor:
+            return mask[min(index, len(mask) - 1)][None].to(device or mask.device)
+
+        mask, guard = (None if m is None else of_it(m) for m in (self.mask, self.guard))
+        regions = tuple(Region(of_it(mask), weight) for mask, weight in self.regions)
+        return Restraints(mask, guard, self.guard_weight, self.anchor_colours, regions)
 
     @property
     def forbids_all(self) -> bool:
@@ -73,11 +101,16 @@ class Restraints:
         parts = [f"anchor_colours {self.anchor_colours}"]
         for name, mask in (("mask", self.mask), ("guard", self.guard)):
             if mask is not None:
-                pixels = mask.float().cpu().contiguous().numpy().tobytes()
-                parts.append(f"{name} {hashlib.sha256(pixels).hexdigest()}")
+                parts.append(f"{name} {_digest(mask)}")
         if self.guard is not None:
             parts.append(f"guard_weight {self.guard_weight}")
+        parts += [f"region {_digest(mask)} {weight}" for mask, weight in self.regions]
         return ", ".join(parts)
+
+
+def _digest(mask: Tensor) -> str:
+    pixels = mask.float().cpu().contiguous().numpy().tobytes()
+    return hashlib.sha256(pixels).hexdigest()
 
 
 def _check_mask(mask: Tensor | None, image: Tensor, name: str) -> None:

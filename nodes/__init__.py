@@ -13,6 +13,7 @@ from .latent_map_optimizer import LatentMapOptimizer
 from .load_backbone import LoadBackbone
 from .post_enhance import PostEnhance
 from .queued_prompts import prepare, toggles_of
+from .region_weight import RegionWeight
 
 NODES: list[type[io.ComfyNode]] = [
     PostEnhance,
@@ -24,6 +25,7 @@ NODES: list[type[io.ComfyNode]] = [
     IqaPrior,
     CombinePriors,
     FidelityLoss,
+    RegionWeight,
     IqaScore,
 ]
 

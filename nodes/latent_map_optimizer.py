@@ -1,24 +1,29 @@
 """Node: Algorithm 1 on inverted pictures."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import get_args
+from typing import NamedTuple, get_args
 
 import comfy.model_management as mm
 import torch
 from comfy_api.latest import io, ui
+from torch import Tensor
 
 from ..edict.choices import Memory
+from ..fidelity.fidelity import Fidelity as FidelityMeasure
+from ..iqa_priors.prior import Prior
 from ..map_estimation.enhance import optimise_noise
 from ..map_estimation.report import in_force, plot_trace, summarise
+from ..map_estimation.restraints import Restraints
 from ..map_estimation.result import MapResult
 from ..map_estimation.settings import DEFAULT_PRESET, MapSettings, OptimizerName, preset
 from ..map_estimation.work import work_of
 from .inverted_picture import PackedPicture
 from .queued_prompts import preview_interval
 from .search import found_as
-from .session import Progress, make_room, outside_inference_mode, plot_to_comfy
-from .shared_inputs import advanced, check_gradient, preview, preview_every, switch
+from .session import Progress, make_room, outside_inference_mode, plot_to_comfy, regions_from_comfy
+from .shared_inputs import advanced, check_gradient, preview, preview_every, regions, switch
 from .sockets import CATEGORY, EdictLatents, Fidelity, IqaPrior, MapTrace
 
 log = logging.getLogger(__name__)
@@ -170,6 +175,7 @@ class LatentMapOptimizer(io.ComfyNode):
                 _typicality(),
                 preview(),
                 *_limits(),
+                regions(),
             ],
             outputs=[
                 EdictLatents.Output(
@@ -202,6 +208,7 @@ class LatentMapOptimizer(io.ComfyNode):
         limit_gradient=False,
         stop_without_progress=False,
         stop_at_target=False,
+        regions=(),
         **options,
     ) -> io.NodeOutput:
         """Optimise each picture of the batch by itself."""
@@ -216,7 +223,8 @@ class LatentMapOptimizer(io.ComfyNode):
         work = work_of(latents[0].backbone, settings, inverted=True)
         interval = preview_interval(preview, preview_every)
         progress = Progress(work, len(latents), interval)
-        optimised = (_optimise(item, prior, fidelity, settings, progress) for item in latents)
+        run = _Run(prior, fidelity, settings, regions, progress)
+        optimised = (_optimise(item, index, run) for index, item in enumerate(latents))
         best, results, lines = [], [], [in_force(settings)]
         for moved, result in progress.pictures(optimised):
             best.append(moved)
@@ -229,11 +237,24 @@ class LatentMapOptimizer(io.ComfyNode):
         return io.NodeOutput(best, traces, plots, ui=ui.PreviewText("\n".join(lines)))
 
 
-def _optimise(
-    packed: PackedPicture, prior, fidelity, settings: MapSettings, progress: Progress
-) -> tuple[PackedPicture, MapResult]:
+class _Run(NamedTuple):
+    """What the pictures of a batch have in common."""
+
+    prior: Prior
+    fidelity: FidelityMeasure
+    settings: MapSettings
+    regions: Sequence[tuple[Tensor, float]]
+    progress: Progress
+
+
+def _optimise(packed: PackedPicture, index: int, run: _Run) -> tuple[PackedPicture, MapResult]:
     """One picture's best noise, and the result without it."""
-    inverted = packed.unpack(mm.get_torch_device(), progress.watch(packed.backbone))
-    settings = replace(settings, inversion=packed.options)
-    ((moved, result),) = optimise_noise(inverted, prior, fidelity, settings, progress.step)
+    device, progress = mm.get_torch_device(), run.progress
+    inverted = packed.unpack(device, progress.watch(packed.backbone))
+    settings = replace(run.settings, inversion=packed.options)
+    regions = regions_from_comfy(run.regions, packed.picture)
+    held = Restraints(regions=regions).item(index)
+    ((moved, result),) = optimise_noise(
+        inverted, run.prior, run.fidelity, settings, progress.step, held
+    )
     return PackedPicture.pack(moved, packed.backbone), replace(result, variables=())

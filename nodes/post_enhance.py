@@ -28,6 +28,7 @@ from .session import (
     mask_remarks,
     outside_inference_mode,
     plot_to_comfy,
+    regions_from_comfy,
     to_comfy,
 )
 from .shared_inputs import (
@@ -36,6 +37,7 @@ from .shared_inputs import (
     own_tile,
     preview,
     preview_every,
+    regions,
     switch,
     tile,
 )
@@ -188,6 +190,7 @@ class PostEnhance(io.ComfyNode):
                 own_tile(),
                 preview(),
                 _guard_weight(),
+                regions(),
             ],
             outputs=[
                 io.Image.Output(display_name="image", tooltip="The enhanced pictures."),
@@ -221,6 +224,7 @@ class PostEnhance(io.ComfyNode):
         anchor_colours=False,
         preview=True,
         guard_weight=GUARD_WEIGHT,
+        regions=(),
         **options,
     ) -> io.NodeOutput:
         """Enhance the batch, one picture at a time."""
@@ -228,6 +232,9 @@ class PostEnhance(io.ComfyNode):
         device = mm.get_torch_device()
         pixels, alpha = from_comfy(image)
         mask, guard = mask_from_comfy(mask, pixels), mask_from_comfy(guard, pixels, "guard")
+        held = regions_from_comfy(regions, pixels)
+        masks = {"mask": mask, "guard": guard}
+        masks |= {f"mask of region {i}": region.mask for i, region in enumerate(held, 1)}
         make_room(pixels)
         backbone = backbone or load_backbone("pocket", device)
         interval = preview_interval(preview, preview_every)
@@ -242,10 +249,10 @@ class PostEnhance(io.ComfyNode):
             pixels,
             enhancer,
             progress.step,
-            restraints=Restraints(mask, guard, guard_weight, anchor_colours),
+            restraints=Restraints(mask, guard, guard_weight, anchor_colours, held),
             device=device,
         )
-        made, lines = [], [in_force(settings), *mask_remarks(mask=mask, guard=guard)]
+        made, lines = [], [in_force(settings), *mask_remarks(masks)]
         for before, result in zip(pixels.split(1), progress.pictures(results), strict=True):
             # A picture's noise is many times its size: only what is shown is kept.
             made.append(replace(result, variables=()))

@@ -2,7 +2,7 @@
 
 import functools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import comfy.model_management as mm
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..edict.protocols import Backbone
 from ..files.pictures import to_image
+from ..map_estimation.restraints import Region
 from ..map_estimation.result import MapStep
 from ..map_estimation.work import WatchedBackbone, Work
 from .native.session import current_session, native_session
@@ -86,7 +87,18 @@ def mask_from_comfy(mask: Tensor | None, image: Tensor, name: str = "mask") -> T
     return mask.clamp(0, 1)
 
 
-def mask_remarks(**masks: Tensor | None) -> list[str]:
+def regions_from_comfy(
+    regions: Sequence[tuple[Tensor, float]], image: Tensor
+) -> tuple[Region, ...]:
+    """What travels on the MAP_REGIONS socket, for pictures (n, 3, H, W)."""
+    masks = (
+        (mask_from_comfy(mask, image, f"mask of region {number}"), weight)
+        for number, (mask, weight) in enumerate(regions, 1)
+    )
+    return tuple(Region(mask, weight) for mask, weight in masks if mask is not None)
+
+
+def mask_remarks(masks: Mapping[str, Tensor | None]) -> list[str]:
     """What of masks (B, 1, H, W), by name, is probably not meant: one without a painted pixel."""
     blank = (name for name, mask in masks.items() if mask is not None and not mask.any())
     return [f"the {name} is black everywhere: nothing is painted on it" for name in blank]

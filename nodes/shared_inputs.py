@@ -4,6 +4,8 @@ from typing import Any, TypeVar
 
 from comfy_api.latest import io
 
+from .sockets import Regions
+
 Widget = TypeVar("Widget", bound=io.Input)
 
 
@@ -88,6 +90,15 @@ def preview() -> io.Boolean.Input:
         ("off", "on"),
         "Whether the best picture so far is shown while the node works.",
         on=True,
+    )
+
+
+def regions() -> io.Input:
+    """Where changes count more."""
+    return Regions.Input(
+        "regions",
+        optional=True,
+        tooltip="Regions where changes count more, each with a weight, from Region Weight.",
     )
 
 

@@ -77,6 +77,21 @@ def test_a_mask_of_another_shape_is_refused(post_enhance, name):
         enhanced(post_enhance, image, **{name: mask})
 
 
+def test_regions_hold_their_part_and_an_unpainted_one_is_said(post_enhance):
+    image = picture().movedim(1, -1)
+    left = torch.zeros(1, 16, 16)
+    left[..., :8] = 1
+    options = {"iterations": 4, "lam": 1.0, "start": "input"}
+    regions = sys.modules["latent_map.nodes.region_weight"].RegionWeight
+    (chained,) = regions.execute(torch.zeros(1, 16, 16), 5.0, *regions.execute(left, 1e3))
+    free, *_ = enhanced(post_enhance, image, **options)
+    held, summary, *_ = enhanced(post_enhance, image, regions=chained, **options)
+    half = [(result - image)[:, :, :8].square().mean() for result in (free, held)]
+    assert half[1] < 0.9 * half[0]
+    assert "the mask of region 2 is black everywhere" in summary
+    assert "region 1" not in summary
+
+
 def test_the_values_in_force_are_the_presets_where_nothing_overrides_them(post_enhance):
     image = picture().movedim(1, -1)
     _, summary, *_ = enhanced(post_enhance, image, override=False, preset="gentle", iterations=9)

@@ -8,7 +8,7 @@ from latent_map.fidelity.loading import load_fidelity
 from latent_map.iqa_priors.logistic import Logistic
 from latent_map.iqa_priors.prior import QualityPrior
 from latent_map.map_estimation.enhance import enhance
-from latent_map.map_estimation.restraints import Restraints, coarse
+from latent_map.map_estimation.restraints import Region, Restraints, coarse
 from latent_map.map_estimation.result import Cancel, Status
 from latent_map.map_estimation.settings import MapSettings
 from latent_map.map_estimation.terms import Ingredients
@@ -189,3 +189,40 @@ def test_one_failed_picture_does_not_lose_the_others():
     assert second.status is Status.FAILED
     assert third.status is Status.ITERATIONS_DONE
     assert third.improved
+
+
+def test_regions_weigh_each_by_its_own_weight_and_add_up():
+    image, changed = picture().double(), picture(1).double()
+    right = 1 - LEFT
+    held = Restraints(guard=LEFT, guard_weight=3.0, regions=(Region(right, 5.0), Region(LEFT, 2.0)))
+    term = fidelity_term(Ingredients(PRIOR, FIDELITY, SETTINGS, held))
+    squares = (changed - image).square()
+    left, all_of_it = (squares * LEFT).mean(), squares.mean()
+    expected = all_of_it + 5 * left + 5 * (all_of_it - left)
+    assert abs(float(term.value(changed, image, None)) - float(expected)) < EXACT_SUM
+
+
+def test_a_region_of_greater_weight_changes_less():
+    image = picture()
+    regions = (Region(LEFT, 2.0), Region(1 - LEFT, 0.0))
+    (free,), (held,) = run(image), run(image, Restraints(regions=regions))
+    half = [(result.picture - image)[..., :8].square().mean() for result in (free, held)]
+    assert 0 < half[1] < 0.9 * half[0]
+
+
+def test_regions_are_of_each_picture_and_tell_runs_apart():
+    images, masks = picture(batch=2), torch.cat((LEFT, 1 - LEFT))
+    held = Restraints(regions=(Region(masks, 2.0),))
+    held.check(images)
+    assert torch.equal(held.item(1).regions[0].mask, 1 - LEFT)
+    others = (Restraints(regions=(Region(masks, 3.0),)), Restraints(regions=(Region(LEFT, 2.0),)))
+    assert len({each.describe() for each in (held, *others, Restraints())}) == 4
+
+
+@pytest.mark.parametrize(
+    ("region", "complaint"),
+    [(Region(LEFT, -1.0), "weight"), (Region(LEFT[..., :3], 1.0), "region 1's mask")],
+)
+def test_regions_that_cannot_work_are_refused(region, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        run(picture(), Restraints(regions=(region,)))

@@ -1,4 +1,4 @@
-"""Fidelity to the input: D0(x, x_init), Eq. (17), weighed again in a guarded region."""
+"""Fidelity to the input: D0(x, x_init), Eq. (17), weighed again in guarded regions."""
 
 from torch import Tensor
 
@@ -9,14 +9,14 @@ def fidelity_term(given: Ingredients) -> Term | None:
     """The distance to the input with weight 1; None where the settings leave it out."""
     if not given.settings.use_fidelity:
         return None
-    measure, guard, again = given.fidelity, given.restraints.guard, given.restraints.guard_weight
+    measure, regions = given.fidelity, given.restraints.guarded
 
     def value(picture: Tensor, reference: Tensor, noise: Tensor | None) -> Tensor:  # noqa: ARG001
         distance = measure(picture, reference)
-        if guard is None:
-            return distance
-        # D0 again of what has changed in the guarded region alone.
-        guarded = reference + guard.to(picture) * (picture - reference)
-        return distance + again * measure(guarded, reference)
+        for mask, weight in regions:
+            # D0 again of what has changed in that region alone.
+            guarded = reference + mask.to(picture) * (picture - reference)
+            distance = distance + weight * measure(guarded, reference)
+        return distance
 
     return Term("fidelity", 1.0, value)

@@ -46,7 +46,7 @@ class Ingredients:
         prior: the quality model q.
         fidelity: D0, distance to the input.
         settings: weights, and which terms there are.
-        restraints: of this picture; their guard weighs in the fidelity.
+        restraints: of this picture; their regions weigh in the fidelity.
     """
 
     prior: Prior
