@@ -6,6 +6,7 @@ import { answer } from "./robot.js";
 import { line, otherLanguage, switchLanguage, write, writeStatic } from "./texts.js";
 
 const BLANK_MS = 400; // between two pairs: nothing to compare the next one with, no double click
+const WATCH_MS = 250;
 const KEYS = { ArrowLeft: "left", f: "left", ArrowRight: "right", j: "right" };
 
 const $ = (id) => document.getElementById(id);
@@ -18,6 +19,7 @@ const state = {
   observer: null,
   question: null,
   facts: {}, // what the observer was asked
+  window: "", // size and ratio for which the page was arranged
   bitmaps: null, // those of the question, once decoded
   shownAt: null, // when both could be seen; null while no answer is taken
   turn: 0, // a later call of show() takes over from an earlier one
@@ -80,6 +82,7 @@ async function present() {
   const turn = ++state.turn;
   const { question } = state;
   state.shownAt = null;
+  delete $("trial").dataset.shown;
   show("trial");
   $("stage").classList.add("blank");
   for (const each of Object.values(buttons)) each.classList.remove("chosen");
@@ -125,6 +128,7 @@ async function again() {
 
 // Whether a picture can be shown pixel by pixel; otherwise say why not, in the place of all else.
 async function fits() {
+  state.window = pixels.windowNow();
   const bitmaps = $("trial").hidden ? null : state.bitmaps;
   let problem = pixels.screenProblem();
   if (!problem && bitmaps) problem = pixels.roomProblem(bitmaps.left.width, bitmaps.left.height);
@@ -152,6 +156,7 @@ function writeProblem(problem) {
 
 // The window or its zoom has changed: place the pictures anew, or refuse.
 async function changed() {
+  state.window = pixels.windowNow();
   if (!$("trial").hidden) {
     state.turn += 1;
     return present();
@@ -169,6 +174,7 @@ function tellViewing() {
 
 async function choose(side, time) {
   if (state.shownAt === null || $("trial").hidden) return;
+  if (state.window !== pixels.windowNow()) return changed(); // it was not seen as it should be
   const rt_ms = Math.max(0, time - state.shownAt);
   const { trial } = state.question;
   state.shownAt = null;
@@ -265,17 +271,8 @@ function listen() {
     writeAll();
   });
   window.addEventListener("resize", changed);
-  window.visualViewport?.addEventListener("resize", changed);
-  watchRatio();
-}
-
-// A move to another screen changes the ratio without changing the window.
-function watchRatio() {
-  const query = matchMedia(`(resolution: ${devicePixelRatio}dppx)`);
-  query.addEventListener("change", () => {
-    changed();
-    watchRatio();
-  }, { once: true });
+  // A move to another screen changes the ratio, and not every browser tells of it.
+  setInterval(() => { if (state.window !== pixels.windowNow()) changed(); }, WATCH_MS);
 }
 
 function writeAll() {

@@ -8,6 +8,11 @@ export function ratio() {
   return Math.abs(devicePixelRatio - whole) < CLOSE ? whole : devicePixelRatio;
 }
 
+// What decides how pictures are shown; another text once it has changed.
+export function windowNow() {
+  return [devicePixelRatio, innerWidth, innerHeight, window.visualViewport?.scale].join(" ");
+}
+
 // A fraction of a screen pixel could only be had by rescaling the pictures; whole multiples are undone.
 export function screenProblem() {
   const value = ratio();

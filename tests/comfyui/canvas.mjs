@@ -12,13 +12,13 @@ import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
-const LAUNCH = [
+export const LAUNCH = [
   "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
   "--disable-background-networking", "--disable-component-update", "--disable-sync",
 ];
 const SECONDS = Number(process.env.CANVAS_TIMEOUT ?? 300);
 
-function loadPlaywright() {
+export function loadPlaywright() {
   const require = createRequire(import.meta.url); // unlike import, it honours NODE_PATH
   const fallback = join(homedir(), "canvas", "node_modules", "playwright-core");
   for (const place of [process.env.PLAYWRIGHT_CORE, "playwright-core", fallback].filter(Boolean)) {
