@@ -8,8 +8,7 @@ import random
 from collections.abc import Callable
 
 from .session import Session
-
-SPREAD = math.sqrt(2) * 1.0484  # of a difference, so that 1 is preferred 75 times of 100
+from .thurstone import SCALE
 
 Quality = Callable[[str, str], float]
 
@@ -30,7 +29,7 @@ def run_robot(session: Session, seed: int, quality: Quality, slips: float = 0.0)
         pair, side = (trial := session.trial(observer, number)).pair, trial.side
         chance = random.Random(f"{seed} {number}")
         better = quality(pair.scene, pair.a) - quality(pair.scene, pair.b)
-        share = 0.5 * (1 + math.erf(better / SPREAD / math.sqrt(2)))
+        share = 0.5 * (1 + math.erf(better / SCALE / math.sqrt(2)))
         takes_a = chance.random() < (0.5 if chance.random() < slips else share)
         other = "right" if side == "left" else "left"
         rt_ms = 1000 * chance.lognormvariate(0.7, 0.5)

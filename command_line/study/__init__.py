@@ -4,4 +4,5 @@ COMMANDS: dict[str, str] = {
     "prepare": "scale and crop the pictures",
     "run": "make every entrant's results",
     "select": "choose what is shown",
+    "serve": "let people compare",
 }
