@@ -1,5 +1,6 @@
 """Shares of votes of one entrant against another, with intervals."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -62,6 +63,11 @@ def shares(ballots: Ballots, level: float = 0.05) -> list[Share]:
     pairs = [(i, j) for i in range(size) for j in range(size) if i != j]
     found = (_share(ballots, i, j, level) for i, j in pairs)
     return [share for share in found if share.votes]
+
+
+def mean_design_effect(found: Sequence[Share]) -> float:
+    """Votes in effective votes, mean over pairs of entrants."""
+    return float(np.mean([share.votes / share.effective_votes for share in found]))
 
 
 def _share(ballots: Ballots, entrant: int, opponent: int, level: float) -> Share:

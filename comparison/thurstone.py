@@ -41,6 +41,19 @@ class GoodnessOfFit(NamedTuple):
     degrees_of_freedom: int
     p: float
 
+    def divided(self, design_effect: float) -> "GoodnessOfFit":
+        """The same test of votes that go together.
+
+        Source: Rao and Scott's first-order correction, Ann. Stat. 12 (1984).
+        """
+        return _tested(self.deviance / design_effect, self.degrees_of_freedom)
+
+
+def _tested(deviance: float, degrees: int) -> GoodnessOfFit:
+    return GoodnessOfFit(
+        deviance, degrees, float(chi2.sf(deviance, degrees)) if degrees else float("nan")
+    )
+
 
 @dataclass(frozen=True)
 class Fit:
@@ -226,5 +239,4 @@ def goodness_of_fit(counts: Floats, fit: Fit) -> GoodnessOfFit:
     deviance = max(0.0, 2 * float(saturated - log_likelihood(fit.scores, counts)))
     islands = int(fit.components.weak.max()) + 1
     degrees = int((np.triu(both) > 0).sum()) - (len(counts) - islands)
-    p = float(chi2.sf(deviance, degrees)) if degrees else float("nan")
-    return GoodnessOfFit(deviance, degrees, p)
+    return _tested(deviance, degrees)

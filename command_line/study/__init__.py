@@ -5,4 +5,5 @@ COMMANDS: dict[str, str] = {
     "run": "make every entrant's results",
     "select": "choose what is shown",
     "serve": "let people compare",
+    "analyse": "rank entrants by votes, with tests and a report",
 }

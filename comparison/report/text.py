@@ -1,0 +1,121 @@
+"""An analysis as files: a CSV a table, one JSON, one Markdown."""
+
+import json
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+
+from ...files.state_file import write_atomically
+from ..analysis import Analysis
+from ..caveats import caveats
+from ..thurstone import GoodnessOfFit
+from .further_tables import (
+    design_effect,
+    per_picture_table,
+    planning_table,
+    rank_agreement_table,
+    rows_table,
+    starks_table,
+)
+from .table import Table, as_csv, as_markdown, as_records, plain
+from .tables import (
+    against_table,
+    comparisons_table,
+    counts_table,
+    observers_table,
+    ranking_table,
+    shares_table,
+)
+
+TABLES = (
+    ranking_table,
+    comparisons_table,
+    counts_table,
+    against_table,
+    shares_table,
+    observers_table,
+    rank_agreement_table,
+    starks_table,
+    per_picture_table,
+    planning_table,
+    rows_table,
+)
+
+
+def all_tables(analysis: Analysis) -> list[Table]:
+    """Every table that there is something to put in."""
+    tables = (maker(analysis) for maker in TABLES)
+    return [table for table in tables if table.rows]
+
+
+def as_json(analysis: Analysis) -> str:
+    """All numbers: "scores" maps entrants to numbers, the highest first."""
+    ballots, fit, settings = analysis.ballots, analysis.fit, analysis.settings
+    content = {
+        "scores": analysis.scores,
+        "connected": fit.connected,
+        "regularised": [n for n, r in zip(ballots.entrants, fit.regularised, strict=True) if r],
+        "caveats": caveats(analysis),
+        "votes": len(ballots),
+        "observers": len(ballots.observers),
+        "pictures": len(ballots.pictures),
+        "entrants": list(ballots.entrants),
+        "covariance": analysis.covariance.matrix.tolist(),
+        "clustering": analysis.covariance.clustering,
+        "independent_covariance": analysis.independent.matrix.tolist(),
+        "design_effect": plain(design_effect(analysis)),
+        "groups": [[ballots.entrants[i] for i in group] for group in analysis.groups],
+        "goodness_of_fit": {
+            "clustered": as_record(analysis.goodness_clustered),
+            "independent_votes": as_record(analysis.goodness),
+        },
+        "settings": {
+            "level": settings.level,
+            "draws": settings.draws,
+            "seed": settings.seed,
+            "exclude": list(settings.exclude),
+        },
+        "versions": versions(),
+        "tables": {table.name: as_records(table) for table in all_tables(analysis)},
+    }
+    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def as_record(goodness: GoodnessOfFit) -> dict[str, float | None]:
+    """For JSON."""
+    return {name: plain(value) for name, value in goodness._asdict().items()}
+
+
+def versions() -> dict[str, str]:
+    """Of the packages that worked the numbers out."""
+    found = {}
+    for name in ("latent-map", "numpy", "scipy"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "(not installed)"
+    return found
+
+
+def as_text(analysis: Analysis, tables: Sequence[Table]) -> str:
+    """The whole analysis as Markdown."""
+    ballots = analysis.ballots
+    lines = [
+        "# Analysis\n",
+        f"{len(ballots)} votes of {len(ballots.observers)} observers on {len(ballots.entrants)} "
+        f"entrants and {len(ballots.pictures)} pictures.\n",
+    ]
+    if found := caveats(analysis):
+        lines.append("".join(f"- {sentence}\n" for sentence in found))
+    return "\n".join([*lines, *map(as_markdown, tables)])
+
+
+def write_text(analysis: Analysis, folder: Path) -> list[Path]:
+    """Write TABLE.csv, analysis.json and analysis.md into a folder, which is made if need be."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tables = all_tables(analysis)
+    files = {f"{table.name}.csv": as_csv(table) for table in tables}
+    files |= {"analysis.json": as_json(analysis), "analysis.md": as_text(analysis, tables)}
+    for name, text in files.items():
+        write_atomically(folder / name, text.encode())
+    return [folder / name for name in files]
