@@ -12,6 +12,7 @@ from .pictures_settings import PicturesSettings
 from .selection_settings import SelectionSettings
 from .session_settings import SessionSettings
 from .toml_tables import read_table, read_toml
+from .votes import SPOILT
 
 if TYPE_CHECKING:
     from .entrants import Entrant
@@ -108,6 +109,8 @@ def _entrants(table: dict[str, Any], path: Path, root: Path) -> dict[str, Entran
                 f"{where} has the name {name!r}: give up to 60 letters, digits and . _ + - = ( ), "
                 "beginning with a letter or digit"
             )
+        if name.casefold() == SPOILT:
+            raise ValueError(f"{where} is called {name!r}, as traps are: give it another name")
         if name.casefold() in map(str.casefold, entrants):
             raise ValueError(f"{where} is called {name!r} as one before: give it another name")
         entrants[name] = read_entrant(each, f"{path}: entrant {name!r}", root)

@@ -41,7 +41,10 @@ def find_source(path: Path) -> VoteSource:
     Raises: ValueError if there are no votes.
     """
     if path.suffix.lower() == ".toml":
-        raise ValueError(f"{path}: give the study's folder instead")
+        from .study_file import load_study
+
+        study = load_study(path)
+        return _of_study(study.folder, tuple(study.entrants))
     if (path / VOTES).is_dir() or (path / RESULTS).is_dir():
         results = path / RESULTS
         found = sorted(entrant.name for entrant in results.glob("*") if entrant.is_dir())

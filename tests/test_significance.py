@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from latent_map.benchmarks.study_coverage import Design, judge
 from latent_map.comparison.ballots import Ballots
 from latent_map.comparison.bootstrap import bootstrap
 from latent_map.comparison.covariance import clustered, clustered_by, independent_votes
@@ -234,6 +235,14 @@ def test_pictures_scored_one_by_one_as_ding_does():
     counts[0, 1, 0] = counts[0, 2, 0] = 0
     assert score_pictures(counts) is None
     assert score_pictures(picture_counts(clustered_ballots())) is None
+
+
+def test_only_two_way_errors_hold_when_pictures_and_observers_differ():
+    judged = judge(Design(10, 12, 1.0, 0.4), studies=60)
+    assert judged["independent votes"].false > 0.25
+    assert judged["two-way (default)"].false < 0.15
+    assert judged["independent votes"].covered < 0.75
+    assert judged["two-way (default)"].covered > 0.88
 
 
 @pytest.mark.parametrize("share", GOLDEN["sample_size"]["one_pair_normal"])

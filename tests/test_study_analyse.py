@@ -149,6 +149,22 @@ def test_a_study_gets_tables_and_a_report(study, run):
         assert outside not in page.replace('xmlns="http://www.w3.org/2000/svg"', "")
 
 
+def test_a_study_is_found_by_its_file(study, run):
+    toml = study.with_suffix(".toml")
+    pictures = '[pictures]\nfolder = "trees/inputs"\n'
+    entrants = "".join(
+        f'[[entrant]]\nname = "{name}"\nfolder = "trees/results/{name}"\n' for name in SCORES
+    )
+    toml.write_text(pictures + entrants)
+    code, _, err = run("study", "analyse", toml)
+    assert code == 0, err
+    assert (study / "analysis" / "report.html").is_file()
+    toml.write_text(pictures + entrants.replace('"good"', '"trap"'))
+    code, _, err = run("study", "analyse", toml)
+    assert code == 2
+    assert "as traps are" in err
+
+
 def test_a_study_without_readable_pictures_gets_a_report_without_them(study, run):
     for file in (study / "results" / "good").iterdir():
         file.write_bytes(b"no picture")
