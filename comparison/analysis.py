@@ -20,6 +20,7 @@ from .significance import (
     starks_david,
     told_apart,
 )
+from .strata import Strata, Stratum, score_strata
 from .thurstone import Fit, GoodnessOfFit, fit_scores, goodness_of_fit
 from .votes import Vote, VotesRead
 
@@ -72,6 +73,7 @@ class Analysis:
         starks: David's check, if the design is balanced.
         per_picture: scores of each picture, if every picture has them.
         agreement: Table I, if correlations are given.
+        strata: scores of each stratum of pictures, if there are several.
         against: the entrant whose shares are shown.
     """
 
@@ -93,6 +95,7 @@ class Analysis:
     starks: Starks | None
     per_picture: PerPicture | None
     agreement: RankAgreement | None
+    strata: tuple[Stratum, ...]
     against: int
 
     @property
@@ -106,6 +109,7 @@ def analyse(
     settings: AnalysisSettings | None = None,
     entrants: Sequence[str] = (),
     correlations: Mapping[str, Correlation] | None = None,
+    strata: Strata | None = None,
 ) -> Analysis:
     """Analyse votes.
 
@@ -114,6 +118,7 @@ def analyse(
         settings: default `AnalysisSettings()`.
         entrants: their order where scores say nothing of it.
         correlations: each entrant's SRCC with mean opinion scores, for Table I.
+        strata: of the pictures, as `read_strata` gives them.
     Raises: ValueError if there are no votes to analyse, or the settings name nobody.
     """
     settings = settings or AnalysisSettings()
@@ -147,6 +152,7 @@ def analyse(
         starks_david(counts, settings.level),
         score_pictures(picture_counts(ballots)),
         agree(correlations, scores) if correlations else None,
+        tuple(score_strata(ballots, strata or {})),
         _place(settings.against, ballots, int(order[0])),
     )
 

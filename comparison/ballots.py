@@ -40,6 +40,20 @@ class Ballots:
         cells = np.bincount(self.winner * size + self.loser, weights, size * size)
         return cells.reshape(size, size).astype(np.float64)
 
+    def where(self, chosen: Bools) -> "Ballots":
+        """Some of the votes, by the same entrants, and only the pictures and observers in them."""
+        pictures, picture = np.unique(self.picture[chosen], return_inverse=True)
+        observers, observer = np.unique(self.observer[chosen], return_inverse=True)
+        return Ballots(
+            self.entrants,
+            tuple(self.pictures[place] for place in pictures),
+            tuple(self.observers[place] for place in observers),
+            self.winner[chosen],
+            self.loser[chosen],
+            picture,
+            observer,
+        )
+
     def of_observer(self, observer: int) -> Floats:
         """One observer's counts, (N, N)."""
         return self.counts((self.observer == observer).astype(np.float64))

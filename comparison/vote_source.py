@@ -6,7 +6,7 @@ from pathlib import Path
 
 from .votes import find_vote_files
 
-VOTES, RESULTS, ANALYSIS = "votes", "results", "analysis"  # a study's folders
+VOTES, RESULTS, ANALYSIS, PAIRS = "votes", "results", "analysis", "pairs.csv"  # in a study
 
 
 @dataclass(frozen=True)

@@ -149,6 +149,28 @@ def test_a_study_gets_tables_and_a_report(study, run):
         assert outside not in page.replace('xmlns="http://www.w3.org/2000/svg"', "")
 
 
+def test_strata_are_scored_by_themselves(study, run):
+    shown = [("picture,model_a,model_b,stratum")]
+    for number in range(8):
+        stratum = "discrepancy" if number < 5 else "random"
+        pairs = ("good,fair", "poor,good", "poor,fair")  # whichever way round
+        shown += [f"picture{number},{pair},{stratum}" for pair in pairs]
+    (study / "pairs.csv").write_text("\n".join(shown) + "\n")
+    (study / "selection.json").write_text('{"settings": {"measure": "lpips"}, "note": "So."}')
+    assert run("study", "analyse", study)[0] == 0
+    with (study / "analysis" / "strata.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    votes = simulated()
+    for name, inside in (("discrepancy", range(5)), ("random", range(5, 8))):
+        alone = analysed([v for v in votes if int(v.scene[-1]) in inside])
+        scores = {row["entrant"]: float(row[f"{name}_score"]) for row in rows}
+        assert scores == pytest.approx(alone.scores, abs=1e-9)
+        assert {row[f"{name}_votes"] for row in rows} == {str(6 * 2 * len(inside))}
+    page = (study / "analysis" / "report.html").read_text("utf-8")
+    assert "measure lpips. So." in page
+    assert "Strata of pictures" in page
+
+
 def test_a_study_is_found_by_its_file(study, run):
     toml = study.with_suffix(".toml")
     pictures = '[pictures]\nfolder = "trees/inputs"\n'

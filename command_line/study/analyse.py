@@ -42,7 +42,8 @@ def run(options: Options) -> int:
     from ...comparison.report.table import as_markdown
     from ...comparison.report.tables import ranking_table
     from ...comparison.report.text import as_json
-    from ...comparison.vote_source import find_source
+    from ...comparison.strata import read_strata
+    from ...comparison.vote_source import PAIRS, find_source
     from ...comparison.votes import read_votes
     from ...files.state_file import write_atomically
 
@@ -53,7 +54,8 @@ def run(options: Options) -> int:
     source = find_source(options.study)
     correlations = read_correlations(options.srcc) if options.srcc else None
     read = read_votes(source.votes, source.entrants)
-    analysis = analyse(read, settings, source.entrants, correlations)
+    strata = read_strata(source.study / PAIRS) if source.study else None
+    analysis = analyse(read, settings, source.entrants, correlations, strata)
     print(as_markdown(ranking_table(analysis)))
     for sentence in caveats(analysis):
         print(f"Note: {sentence}")

@@ -60,6 +60,38 @@ def starks_table(analysis: Analysis) -> Table:
     return Table("david", "David's range test, a check", columns, rows, caption)
 
 
+def strata_table(analysis: Analysis) -> Table:
+    """Scores of each stratum of pictures beside each other."""
+    columns, names = [Column("entrant", "entrant")], analysis.ballots.entrants
+    rows: list[list[object]] = [[names[entrant]] for entrant in analysis.order]
+    marked = False
+    for stratum in analysis.strata:
+        wide = quantile(stratum.covariance, analysis.settings.level)
+        half = wide * np.sqrt(stratum.covariance.of_scores())
+        columns += [
+            Column(f"{stratum.name}_score", stratum.name, SIGNED),
+            Column(f"{stratum.name}_low", "interval", SIGNED),
+            Column(f"{stratum.name}_high", "", SIGNED, ends=True),
+            Column(f"{stratum.name}_votes", "votes"),
+        ]
+        marked |= bool(stratum.fit.regularised.any()) or not stratum.fit.connected
+        for row, i in zip(rows, analysis.order, strict=True):
+            votes = int(stratum.counts[i].sum() + stratum.counts[:, i].sum())
+            score = float(stratum.fit.scores[i]) if votes else float("nan")
+            row += [score, score - float(half[i]), score + float(half[i]), votes]
+    caption = (
+        "Each stratum of pictures by itself, with its own sum of zero. Pictures chosen for their "
+        "discrepancy spread the scores; those drawn at random say what to expect of any picture."
+    )
+    if marked:
+        caption += (
+            " Where a stratum's votes leave scores infinite, they are regularised; where no vote "
+            "links entrants, they cannot be compared."
+        )
+    title = "Strata of pictures"
+    return Table("strata", title, columns, rows if analysis.strata else [], caption)
+
+
 def per_picture_table(analysis: Analysis) -> Table:
     """Paired t-tests over pictures, where each picture has scores of its own."""
     columns = [

@@ -18,10 +18,11 @@ from .further_tables import (
     rank_agreement_table,
     rows_table,
     starks_table,
+    strata_table,
 )
 from .matrix_figure import matrix_figure
 from .ranking_figure import ranking_figure
-from .sheets import sheets
+from .sheets import selection_words, sheets
 from .table import Table, as_html, p_value
 from .tables import (
     against_table,
@@ -34,11 +35,6 @@ from .tables import (
 )
 from .text import versions
 
-DISCREPANT = (
-    "The pictures were chosen because entrants disagree on them, so scores describe such pictures, "
-    "not average ones."
-)
-
 
 def write_page(analysis: Analysis, source: VoteSource, path: Path) -> None:
     """Write the report; it needs no network and no other file."""
@@ -50,7 +46,7 @@ def as_page(analysis: Analysis, source: VoteSource) -> str:
     style = Path(__file__).with_name("report.css").read_text("utf-8")
     parts = (
         *(_head(analysis, source), _ranking(analysis), _pairs(analysis), _against(analysis)),
-        *(_agreement(analysis), _pictures(analysis, source), _checks(analysis)),
+        *(_agreement(analysis), _strata(analysis), _pictures(analysis, source), _checks(analysis)),
         *(_observers(analysis), _planning(analysis), _rows(analysis), _method(analysis, source)),
     )
     title = escape(source.title)
@@ -161,13 +157,18 @@ def _agreement(analysis: Analysis) -> str:
     return _section(table.title, as_html(table)) if table.rows else ""
 
 
+def _strata(analysis: Analysis) -> str:
+    table = strata_table(analysis)
+    return _section(table.title, as_html(table)) if table.rows else ""
+
+
 def _pictures(analysis: Analysis, source: VoteSource) -> str:
     rows = sheets(analysis, source.study) if source.study else ""
     if not rows:
         return ""
     words = (
-        "For each pair of entrants the pictures on which they differ most, and the votes on them. "
-        "Shown small here; observers saw actual pixels."
+        "For each pair of entrants the pictures shown first, and the votes on them. Shown small "
+        "here; observers saw actual pixels."
     )
     return _section("Pictures", _paragraph(words), f'<div class="pairs">{rows}</div>')
 
@@ -239,7 +240,7 @@ def _method(analysis: Analysis, source: VoteSource) -> str:
         ("votes", "; ".join(f"{name} (sha256 {digest})" for name, digest in source.digests())),
         ("made with", ", ".join(f"{n} {v}" for n, v in versions().items())),
     ]
-    if source.study and (source.study / "pairs.csv").is_file():
-        rows.insert(2, ("pictures", DISCREPANT))
+    if source.study and (words := selection_words(source.study)):
+        rows.insert(2, ("pictures", words))
     listed = "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in rows)
     return _section("How it was worked out", f"<dl>{listed}</dl>")

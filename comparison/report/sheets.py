@@ -3,6 +3,7 @@
 import base64
 import csv
 import io
+import json
 import logging
 from collections.abc import Iterator
 from html import escape
@@ -38,6 +39,18 @@ def sheets(analysis: Analysis, study: Path) -> str:
     """
     rows = [_row(analysis, study, shown) for shown in _chosen(analysis, study)]
     return "".join(row for row in rows if row)
+
+
+def selection_words(study: Path) -> str:
+    """How a study's pictures were chosen, as its selection.json says; empty if it says nothing."""
+    try:
+        told = json.loads((study / "selection.json").read_text("utf-8"))
+        settings, note = told["settings"], told["note"]
+        words = ", ".join(f"{name} {value}" for name, value in settings.items())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        log.info("how pictures were chosen is not known: %s", error)
+        return ""
+    return f"Chosen by discrepancy, Eq. (18): {words}. {note}"
 
 
 def _chosen(analysis: Analysis, study: Path) -> list[Shown]:

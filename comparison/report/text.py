@@ -16,6 +16,7 @@ from .further_tables import (
     rank_agreement_table,
     rows_table,
     starks_table,
+    strata_table,
 )
 from .table import Table, as_csv, as_markdown, as_records, plain
 from .tables import (
@@ -35,6 +36,7 @@ TABLES = (
     shares_table,
     observers_table,
     rank_agreement_table,
+    strata_table,
     starks_table,
     per_picture_table,
     planning_table,
