@@ -251,6 +251,20 @@ const SCENARIOS = {
     return { asked: asked.length, errors };
   },
 
+  // One of the next pair's pictures has gone until the test puts it back.
+  async missing() {
+    const { page } = await openWindow();
+    await begin(page, "Mia"); // asks whether we are she
+    await page.click("#resume");
+    await page.waitForSelector("#message:not([hidden])");
+    await page.keyboard.press("Enter");
+    await page.waitForSelector("#trouble:not([hidden])");
+    const told = await text(page, "trouble");
+    console.log("told");
+    await answer(page, byKey, 1);
+    return { told, hidden: await page.isHidden("#trouble") };
+  },
+
   // The test kills the server and starts it anew when it reads "ready".
   async restart() {
     const { page } = await openWindow();

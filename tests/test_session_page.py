@@ -266,6 +266,22 @@ def test_a_server_that_comes_back_gets_the_answer(session):
     assert trials_answered(session, "Stan") == list(range(ALL))
 
 
+def test_a_picture_that_cannot_be_had_is_told_and_tried_again(session):
+    session.begin("Mia", resume=False, viewing={})
+    file = session.picture("Mia", 0, "right")
+    away = file.rename(file.with_suffix(".away"))
+    with running(session) as server:
+        command = ["node", HERE / "session_page.mjs", server.url, "missing"]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert process.stdout
+        assert process.stdout.readline() == "told\n"
+        away.rename(file)
+        found = json.loads(process.communicate(timeout=SECONDS)[0])
+    assert "cannot be loaded" in found["told"]
+    assert found["hidden"]
+    assert trials_answered(session, "Mia") == [0]
+
+
 def test_with_a_token_the_page_works_and_without_it_does_not(session):
     access = Access("localhost", "a token of twenty signs")
     with running(session, access) as server:

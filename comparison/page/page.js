@@ -30,6 +30,7 @@ const state = {
 function show(id) {
   for (const each of document.querySelectorAll("main > section")) each.hidden = each.id !== id;
   if (id !== "trial") state.shownAt = null;
+  scrollTo(0, 0);
 }
 
 function say(texts) {
@@ -37,9 +38,9 @@ function say(texts) {
   texts();
 }
 
-function trouble(is) {
+function trouble(is, what = "trouble") {
   $("trouble").hidden = !is;
-  if (is) $("trouble").textContent = line("trouble");
+  if (is) $("trouble").textContent = line(what);
 }
 
 function message(name, values, go, next) {
@@ -112,14 +113,15 @@ async function decoded(addresses) {
       trouble(false);
       return bitmaps;
     } catch (error) {
-      if (error instanceof Refusal) return again(error); // the server was started anew
-      trouble(true);
+      // The server was started anew and has other addresses.
+      if (error instanceof Refusal && error.code !== "server") return again();
+      trouble(true, "trouble_pictures");
       await later(BLANK_MS * 4);
     }
   }
 }
 
-// A new server has other addresses: ask it for the question again.
+// Ask for the question again, as after a reload.
 async function again() {
   state.turn += 1;
   await enter({ observer: state.observer, resume: true });

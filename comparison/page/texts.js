@@ -74,11 +74,11 @@ const ENGLISH = {
     "This notice goes away by itself once it fits.",
   ],
   trouble: "Your answer is not saved yet. Trying again … If this stays, call your experimenter.",
+  trouble_pictures: "The pictures cannot be loaded. Trying again … If this stays, call your experimenter.",
   error_name: "This name cannot be used: give at most 40 letters, digits, spaces, '.', '-' or '_', beginning with a letter or a digit, and not with 'robot'.",
   error_taken: "{name} has begun here already. Are you that person? Otherwise choose another name.",
   error_token: "This address lacks its token: open the whole link that your experimenter gave you.",
   error_other: "That did not work ({message}). Call your experimenter.",
-  error_closed: "The session has changed meanwhile. Give your name again to go on.",
 };
 
 const CHINESE = {
@@ -147,11 +147,11 @@ const CHINESE = {
     "调整好后，此提示会自动消失。",
   ],
   trouble: "您的回答还没有保存，正在重试……如果一直这样，请告诉实验人员。",
+  trouble_pictures: "图片无法载入，正在重试……如果一直这样，请告诉实验人员。",
   error_name: "不能使用这个名字：最多 40 个字符，可用字母、汉字、数字、空格、“.”、“-”、“_”，以字母、汉字或数字开头，且不能以 robot 开头。",
   error_taken: "{name} 已经在这里开始过。是您本人吗？如果不是，请换一个名字。",
   error_token: "网址中缺少令牌：请打开实验人员给您的完整链接。",
   error_other: "操作失败（{message}）。请告诉实验人员。",
-  error_closed: "实验已有变动。请重新输入您的名字以继续。",
 };
 
 const LANGUAGES = {
