@@ -72,7 +72,16 @@ async function answer(page, choose, count = Infinity) {
 
 const KEYS = ["ArrowLeft", "ArrowRight", "f", "J"];
 const byKey = (page, index) => page.keyboard.press(KEYS[index % KEYS.length]);
-const byClick = (page, index) => page.dblclick(index % 2 ? "#right" : "#left");
+const byClick = (page, index) => page.click(index % 2 ? "#right" : "#left");
+
+// A hand that clicks twice, the second time when the next pair could be there.
+const clickTwice = (page) => page.evaluate(() => {
+  for (const each of document.querySelectorAll(".picture")) {
+    each.addEventListener("click", (event) => {
+      if (event.isTrusted) setTimeout(() => each.click(), 300);
+    });
+  }
+});
 
 // Where a canvas is, in pixels of the screen, and which trial it is of.
 async function places(page) {
@@ -111,6 +120,7 @@ const SCENARIOS = {
   async clicks() {
     const { page, errors } = await openWindow();
     await begin(page, "Cleo");
+    await clickTwice(page);
     return { ...(await answer(page, byClick)), errors };
   },
 
