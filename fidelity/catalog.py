@@ -176,6 +176,7 @@ FIDELITIES: dict[str, FidelityRow] = {
     ),
     "vae_features": FidelityRow(
         load=lazily(__package__, "vae_features:load_vae_features"),
+        packages=("diffusers",),
         summary="features of Stable Diffusion's VAE encoder; not fitted to human judgments",
         range="0 to 4",
         licence="the VAE's: MIT for the file named here",

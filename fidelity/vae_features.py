@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..files.packages import need_packages
 from ..files.weights import find_tensors
 from .planes import check_pair, safe_root
 
@@ -111,6 +112,7 @@ def load_vae_encoder(path: Path, device: str | torch.device = "cpu") -> VaeEncod
         device: where it goes.
     Raises: ValueError if there is none, or it is damaged, unsafe, or of another architecture.
     """
+    need_packages("the features of a VAE", "diffusers")
     from diffusers import AutoencoderKL
 
     path = Path(path)

@@ -6,6 +6,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from .packages import package_message
 from .weight_files import WeightFile, find_file, missing_message, standard_folders
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ class CatalogRow:
         licence: of code and weights, for tooltips.
         files: weight files it needs besides the pack's own.
         min_side: smallest side in pixels of the pictures it takes.
+        packages: of packages.PACKAGES, that it runs on.
     """
 
     load: Load
@@ -33,6 +35,7 @@ class CatalogRow:
     licence: str
     files: tuple[WeightFile, ...] = ()
     min_side: int = 1
+    packages: tuple[str, ...] = ()
 
 
 Row = TypeVar("Row", bound=CatalogRow)
@@ -91,7 +94,9 @@ def missing_files(row: CatalogRow, folders: Sequence[Path] = ()) -> list[WeightF
 
 
 def what_is_missing(kind: str, name: str, row: CatalogRow, folders: Sequence[Path] = ()) -> str:
-    """Which files of a row are missing, where they were looked for, the remedy; "" if none is."""
+    """Which packages and files of a row are missing, and the remedy; "" if none is."""
     missing = missing_files(row, folders)
     looked = (*folders, *standard_folders())
-    return missing_message(kind, name, missing, looked) if missing else ""
+    messages = [package_message(f"{kind} {name!r}", row.packages)]
+    messages += [missing_message(kind, name, missing, looked)] if missing else []
+    return "; besides, ".join(message for message in messages if message)

@@ -6,7 +6,7 @@ import os
 import shutil
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from .weight_files import WeightFile, standard_folders
@@ -16,7 +16,18 @@ BLOCK_BYTES = 1 << 20
 TIMEOUT_SECONDS = 60  # without a byte
 
 
-def fetch_files(files: Sequence[WeightFile], folder: Path | None = None) -> dict[Path, str]:
+# Told how many bytes are there, and how many there will be if that is known; what it raises ends
+# the download, and the next one goes on from there.
+Report = Callable[[int, int | None], None]
+
+
+def _unwatched(have: int, total: int | None) -> None:
+    """Nobody looks."""
+
+
+def fetch_files(
+    files: Sequence[WeightFile], folder: Path | None = None, report: Report = _unwatched
+) -> dict[Path, str]:
     """Fetch weight files into a folder, or where other programs keep them, as `fetch`.
 
     Returns: the SHA-256 of each by its path.
@@ -27,13 +38,18 @@ def fetch_files(files: Sequence[WeightFile], folder: Path | None = None) -> dict
         if not file.url:
             raise ValueError(f"nobody publishes {file.name}: put your own into {place.parent}")
     return {
-        place: fetch(file.url, place, sha256=file.sha256)
+        place: fetch(file.url, place, sha256=file.sha256, report=report)
         for file, place in zip(files, places, strict=True)
     }
 
 
 def fetch(
-    url: str, target: Path, size: int | None = None, sha256: str = "", advice: str = ""
+    url: str,
+    target: Path,
+    size: int | None = None,
+    sha256: str = "",
+    advice: str = "",
+    report: Report = _unwatched,
 ) -> str:
     """Fetch one file; it appears under its name only when it is whole and right.
 
@@ -45,6 +61,7 @@ def fetch(
         size: bytes it must have, if that is known.
         sha256: what its SHA-256 must begin with, as far as that is known.
         advice: end of the error, as "; put the folder there".
+        report: is told of each block that came.
     Returns: the file's SHA-256.
     Raises: ValueError if the folder cannot be made. OSError when the server or the disk fails
         (what came stays in TARGET.part, and the next call goes on from there), or the file that
@@ -58,7 +75,7 @@ def fetch(
     _make_folder(target.parent)
     part = target.with_name(target.name + ".part")
     try:
-        _receive(url, part, target.name)
+        _receive(url, part, target.name, report)
         wrong, digest = _inspect(part, target.suffix, size, sha256)
         if wrong:
             part.unlink()  # going on from a wrong file would give a wrong file
@@ -90,7 +107,7 @@ def _reason(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def _receive(url: str, part: Path, label: str) -> None:
+def _receive(url: str, part: Path, label: str, report: Report) -> None:
     """Append what the server has beyond what is there.
 
     Raises: OSError if less comes than the server announces, or more than the disk has room for.
@@ -121,6 +138,7 @@ def _receive(url: str, part: Path, label: str) -> None:
             while block := answer.read(BLOCK_BYTES):
                 out.write(block)
                 bar.update(len(block))
+                report(out.tell(), total)
             out.flush()
             os.fsync(out.fileno())
             size = out.tell()

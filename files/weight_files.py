@@ -1,10 +1,12 @@
 """Weight files by name: where they are looked for, and what to do where one is missing."""
 
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+SCRIPT = Path(__file__).absolute().parents[1] / "download.py"
 FOLDER_VARIABLE = "LATENT_MAP_MODELS"  # the folder whose `iqa` folder holds the files
 # Where other programs keep them: pyiqa, torchvision and pyiqa's CLIP in PyTorch's hub folder,
 # openai-clip in its own.
@@ -94,9 +96,11 @@ def missing_message(
         f"{file.name} (about {file.size_mb:.3g} MB)" if file.size_mb else file.name
         for file in missing
     )
-    remedy = f"get it with `python -m latent_map download-{kind} {name} --folder {looked[0]}`"
-    if not all(file.url for file in missing):
-        remedy = f"nobody publishes it, so train it and put it into {looked[0]}"
+    remedy = f"nobody publishes it, so train it and put it into {looked[0]}"
+    if all(file.url for file in missing):
+        command = f'"{sys.executable}" "{SCRIPT}" {name} --folder "{looked[0]}"'
+        addresses = " and ".join(file.url for file in missing)
+        remedy = f"run `{command}`, or fetch {addresses} and put it into {looked[0]}"
     return (
         f"{kind} {name!r} needs the file {names}, which is in none of the folders "
         f"{', '.join(map(str, looked))}: {remedy}, or choose another {kind}"

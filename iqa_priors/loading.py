@@ -8,6 +8,7 @@ from typing import Any, get_args
 import torch
 
 from ..files.catalog import choose_row, what_is_missing
+from ..files.packages import need_packages
 from ..files.weight_files import find_files
 from .catalog import PRIORS
 from .choices import Crops
@@ -39,14 +40,15 @@ def load_prior(
         path: its weight file, or the folder of its files.
         folders: looked in for them before LATENT_MAP_MODELS/iqa and other programs' caches.
         views: how many views of a picture it judges by, 1 to 4; see views.py.
-    Raises: ValueError for an unknown name, a missing or unusable file, a number of views that
-        there is not, or a calibration of another prior.
+    Raises: ValueError for an unknown name, a missing package, a missing or unusable file, a number
+        of views that there is not, or a calibration of another prior.
     """
     row = choose_row("prior", PRIORS, REFUSED, name)
     if crops not in get_args(Crops):
         raise ValueError(f"unknown crops {crops!r}: choose {' or '.join(get_args(Crops))}")
     check_views(views)
     logistic = _logistic(name, row, calibration)
+    need_packages(f"prior {name!r}", *row.packages)
     paths = find_files("prior", name, row.files, folders, path)
     scorer = row.load(device, paths)
     metric = scorer.official

@@ -7,6 +7,7 @@ from .combine_priors import CombinePriors
 from .edict_invert import EdictInvert
 from .edict_reconstruct import EdictReconstruct
 from .fidelity_loss import FidelityLoss
+from .get_weights import GetWeights
 from .iqa_prior import IqaPrior
 from .iqa_score import IqaScore
 from .latent_map_optimizer import LatentMapOptimizer
@@ -27,6 +28,7 @@ NODES: list[type[io.ComfyNode]] = [
     FidelityLoss,
     RegionWeight,
     IqaScore,
+    GetWeights,
 ]
 
 

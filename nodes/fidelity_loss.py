@@ -4,15 +4,15 @@ from pathlib import Path
 
 import comfy.model_management as mm
 import folder_paths
-from comfy_api.latest import io
+from comfy_api.latest import io, ui
 
-from ..fidelity.catalog import FIDELITIES, REFUSED
+from ..fidelity.catalog import FIDELITIES
 from ..fidelity.choices import CHOICES
 from ..fidelity.loading import load_fidelity, missing_fidelity
 from .search import found_as
 from .session import outside_inference_mode
 from .sockets import CATEGORY, Fidelity
-from .weight_files import marked, model_folders, unmarked, usable
+from .weight_files import facts, marked, model_folders, unmarked, usable
 
 
 class FidelityLoss(io.ComfyNode):
@@ -33,9 +33,11 @@ class FidelityLoss(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "name",
-                    options=marked(FIDELITIES, missing_fidelity, _folders()),
+                    options=marked(FIDELITIES, _folders()),
                     default="low_resolution",
-                    tooltip=_tooltip(),
+                    tooltip="How the distance is measured: 0 when equal, lower is better. Those "
+                    "that can be used now come first. The help page (?) tells of each what it is, "
+                    "its range, licence and file; Get Weights fetches files.",
                 ),
                 io.Int.Input(
                     "scale",
@@ -84,21 +86,8 @@ class FidelityLoss(io.ComfyNode):
         given = {"scale": scale, "reduction": reduction, "planes": planes}
         taken = {k: v for k, v in given.items() if k in FIDELITIES[name].options}
         term = load_fidelity(name, mm.get_torch_device(), folders=_folders(), **taken)
-        return io.NodeOutput(term)
+        return io.NodeOutput(term, ui=ui.PreviewText(facts(name, FIDELITIES[name])))
 
 
 def _folders() -> list[Path]:
     return [*model_folders(), *map(Path, folder_paths.get_folder_paths("vae"))]
-
-
-def _tooltip() -> str:
-    lines = [
-        "0 when equal, lower is better. Weight files go to models/iqa (or LATENT_MAP_MODELS/iqa, "
-        "torchvision's own cache, or models/vae for a VAE); nothing is downloaded here."
-    ]
-    for name, row in FIDELITIES.items():
-        files = ", ".join(f"{file.name}, {file.size_mb} MB" for file in row.files)
-        facts = (row.summary, row.range, files or "no file needed", row.licence)
-        lines.append(f"{name}: " + "; ".join(facts))
-    lines += [f"not offered: {name}: {reason}" for name, reason in REFUSED.items()]
-    return "\n".join(lines)

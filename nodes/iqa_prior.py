@@ -4,16 +4,17 @@ from pathlib import Path
 from typing import get_args
 
 import comfy.model_management as mm
-from comfy_api.latest import io
+from comfy_api.latest import io, ui
 
 from ..iqa_priors.catalog import PRIORS
 from ..iqa_priors.choices import Crops
 from ..iqa_priors.loading import load_prior, missing_prior
+from ..iqa_priors.prior_row import PriorRow
 from .search import found_as
 from .session import outside_inference_mode
 from .sockets import CATEGORY
 from .sockets import IqaPrior as IqaPriorSocket
-from .weight_files import marked, model_folders, unmarked, usable
+from .weight_files import facts, marked, model_folders, unmarked, usable
 
 BUILT_IN = "built in"
 
@@ -26,20 +27,11 @@ def _calibrations() -> dict[str, Path]:
     return by_name
 
 
-def _tooltip() -> str:
-    lines = [
-        "Which quality model. Weight files go to models/iqa (or LATENT_MAP_MODELS/iqa, or pyiqa's "
-        "own cache); nothing is downloaded here."
-    ]
-    for name, row in PRIORS.items():
-        files = ", ".join(f"{file.name}, {file.size_mb:.0f} MB" for file in row.files)
-        facts = [row.summary, f"scores {row.range}", files or "no file needed", row.licence]
-        facts += [] if row.calibrated else ["uncalibrated default"]
-        facts += ["scoring only"] if row.no_gradient else []
-        if row.memory_mb_per_mpixel:
-            facts += [f"its gradient keeps {row.memory_mb_per_mpixel} MB per megapixel"]
-        lines.append(f"{name}: " + "; ".join(facts))
-    return "\n".join(lines)
+def _more(row: PriorRow) -> list[str]:
+    memory = row.memory_mb_per_mpixel
+    remarks = [] if row.calibrated else ["provisional calibration"]
+    remarks += ["scoring only"] if row.no_gradient else []
+    return remarks + ([f"its gradient keeps {memory} MB a megapixel"] if memory else [])
 
 
 class IqaPrior(io.ComfyNode):
@@ -60,9 +52,11 @@ class IqaPrior(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "name",
-                    options=marked(PRIORS, missing_prior, model_folders()),
+                    options=marked(PRIORS, model_folders()),
                     default="pocket",
-                    tooltip=_tooltip(),
+                    tooltip="Which quality model; those that can be used now come first. pocket, "
+                    "niqe and brisque-cpp need nothing. The help page (?) tells of each what it "
+                    "is, its scores, licence, memory and file; Get Weights fetches files.",
                 ),
                 io.Combo.Input(
                     "crops",
@@ -92,21 +86,24 @@ class IqaPrior(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, name=None, calibration=None) -> bool | str:
-        """Say what is missing before anything runs. Names with and without the mark are one."""
-        if calibration not in (None, BUILT_IN, *_calibrations()):
-            return f"no calibration {calibration!r} in models/iqa: choose another or {BUILT_IN!r}"
+    def validate_inputs(cls, name=None) -> bool | str:
+        """Say what is missing before anything runs. Names with and without the mark are one.
+
+        Only the name is looked at: ComfyUI reports a complaint once for each input named here.
+        """
         return usable(name or "pocket", missing_prior, model_folders())
 
     @classmethod
     @outside_inference_mode
     def execute(cls, name: str, crops: str = "cover", calibration: str = BUILT_IN) -> io.NodeOutput:
         """Load it onto ComfyUI's device."""
+        name = unmarked(name)
         prior = load_prior(
-            unmarked(name),
+            name,
             mm.get_torch_device(),
             calibration=_calibrations().get(calibration),
             crops=crops,  # pyright: ignore - the combo has only those
             folders=model_folders(),
         )
-        return io.NodeOutput(prior)
+        row = PRIORS[name]
+        return io.NodeOutput(prior, ui=ui.PreviewText(facts(name, row, *_more(row))))

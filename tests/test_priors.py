@@ -199,7 +199,7 @@ def test_a_missing_file_is_named_with_the_folders_and_the_remedy(empty_folders):
         load_prior("cnniqa", folders=[given])
     for word in (FILE, given, empty_folders / "ours" / "iqa", empty_folders / "hub" / "pyiqa"):
         assert str(word) in str(refused.value)
-    assert "download-prior cnniqa --folder" in str(refused.value)
+    assert 'download.py" cnniqa --folder' in str(refused.value)
     assert missing_prior("cnniqa", [given]) == str(refused.value)
 
 

@@ -32,6 +32,7 @@ def _pyiqa(
         files=(pyiqa_file(file, size_mb),),
         min_side=16,
         memory_mb_per_mpixel=memory_mb_per_mpixel,
+        packages=("pyiqa",),
     )
 
 
@@ -58,6 +59,7 @@ def _score_only(
         files=files,
         min_side=96,
         no_gradient=no_gradient,
+        packages=("pyiqa",),
     )
 
 

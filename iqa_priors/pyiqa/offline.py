@@ -7,6 +7,7 @@ as tensors only.
 
 import logging
 import pickle
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ...files.packages import need_packages
 from ...files.weights import load_module, read_tensors
 
 log = logging.getLogger(__name__)
@@ -37,12 +39,13 @@ def pyiqa_arch(module: str) -> ModuleType:
 
     Raises: ValueError if pyiqa or something it needs is not installed.
     """
+    need_packages("this prior", "pyiqa")
     try:
         arch = import_module(f"pyiqa.archs.{module}")
     except ImportError as error:
         raise ValueError(
-            f"this prior needs pyiqa, which does not import here ({error}): run `pip install pyiqa`"
-            f", or choose another prior; {NOTICE}"
+            f"this prior needs pyiqa, which does not import here ({error}): run "
+            f"`{sys.executable} -m pip install pyiqa`, or choose another prior; {NOTICE}"
         ) from error
     if not _told:
         _told.append(NOTICE)

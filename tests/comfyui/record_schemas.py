@@ -64,7 +64,16 @@ def _type(spec: list[Any]) -> str:
 
 def _options(spec: list[Any]) -> dict[str, Any]:
     options = {name: value for name, value in spec[1].items() if name != "multiselect"}
-    return options | ({"options": spec[0]} if isinstance(spec[0], list) else {})
+    options |= {"options": spec[0]} if isinstance(spec[0], list) else {}
+    return options | ({"options": unmarked(options["options"])} if "options" in options else {})
+
+
+def unmarked(names: list[Any]) -> list[Any]:
+    """Choices without what depends on a machine's files: marks such as "(file missing)", order."""
+    marks = " (file missing)", " (needs ", " (there)"
+    if not any(mark in str(name) for name in names for mark in marks):
+        return names
+    return sorted(str(name).partition(" (")[0] for name in names)
 
 
 if __name__ == "__main__":

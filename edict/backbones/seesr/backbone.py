@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ....files.packages import need_packages
 from ....files.weights import Stored
 from ..stable_diffusion.assembly import (
     Assembly,
@@ -102,6 +103,7 @@ def find_seesr(options: SeesrOptions) -> Assembly:
 
     Raises: ValueError naming the file, what is wrong with it, and what to do.
     """
+    need_packages("SeeSR", "diffusers")
     dtype = choose_dtype(options.dtype, torch.device("cpu"))
     path = Path(options.path)
     if not path.is_dir():

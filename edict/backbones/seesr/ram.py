@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ....files.packages import need_packages
 from .network import TOKEN_CHANNELS
 
 PATCH = 4
@@ -52,6 +53,7 @@ class ImageEncoder(nn.Module):
 
     def __init__(self, geometry: SwinGeometry = SWIN_L):
         super().__init__()
+        need_packages("SeeSR's image encoder", "timm")
         from timm.models.swin_transformer import SwinTransformer
 
         self.geometry = geometry

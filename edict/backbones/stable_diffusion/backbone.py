@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ....files.packages import need_packages
 from ...choices import Prediction, Spacing
 from ...protocols import Binding
 from ...schedule import Schedule, vp_schedule
@@ -86,6 +87,7 @@ def find_diffusers(options: DiffusersOptions) -> Assembly:
 
     Raises: ValueError naming the file, what is wrong with it, and what to do.
     """
+    need_packages("Stable Diffusion", "diffusers")
     dtype = choose_dtype(options.dtype, torch.device("cpu"))
     checkpoint = find_checkpoint(Path(options.path), dtype, options.prediction)
     noise_levels(checkpoint.scheduler, options.path)
