@@ -87,13 +87,15 @@ def target(design: Design) -> np.ndarray:
 def by_picture(ballots: Ballots, fit: Fit) -> Covariance:
     """Clusters of pictures alone."""
     matrix = clustered_by(ballots, fit, ballots.picture)
-    return Covariance("pictures", matrix, (), int(np.median(ballots.pictures_per_pair())))
+    return Covariance(
+        "pictures", matrix, (), int(np.median(ballots.pictures_per_pair())), fit.covariance
+    )
 
 
 def by_observer(ballots: Ballots, fit: Fit) -> Covariance:
     """Clusters of observers alone."""
     matrix = clustered_by(ballots, fit, ballots.observer)
-    return Covariance("observers", matrix, (), len(ballots.observers))
+    return Covariance("observers", matrix, (), len(ballots.observers), fit.covariance)
 
 
 ERRORS: dict[str, Callable[[Ballots, Fit], Covariance]] = {

@@ -98,6 +98,12 @@ def _clusters(analysis: Analysis) -> Iterator[str]:
             "studies: the larger of those by pictures and by observers is used."
         )
 
+    if covariance.vanishing():
+        yield (
+            "Clusters agree to the vote somewhere, so that a clustered error would be next to "
+            "nothing: there, that of independent votes is used."
+        )
+
 
 def _rows(analysis: Analysis) -> Iterator[str]:
     lost = [flaw for flaw in analysis.read.flaws if not flaw.counted]
@@ -143,5 +149,5 @@ def _observers(analysis: Analysis) -> Iterator[str]:
         named = "; ".join(f"{o.name}: {', '.join(o.look_into)}" for o in odd[:MOST_NAMED])
         yield (
             f"Look into {len(odd)} of {len(analysis.observers)} observers ({named}). "
-            "Their votes are counted; --exclude leaves an observer out, and says so here."
+            "Their votes are counted; the option exclude leaves an observer out, and says so here."
         )

@@ -5,6 +5,7 @@ and observers in taste; then it is far too small. The sandwich V = H^-1 M H^-1 n
 either: M sums the votes' pulls on the scores within pictures and within observers.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,6 +16,7 @@ from .thurstone import SCALE, Fit, hazard
 
 Clustering = Literal["pictures and observers", "pictures", "observers", "independent votes"]
 INDEFINITE = -1e-9  # smallest eigenvalue, relative to the largest, that is still rounding
+VANISHING = 0.01  # of the variance of independent votes: clusters alike by a coincidence of numbers
 
 
 @dataclass(frozen=True)
@@ -27,28 +29,46 @@ class Covariance:
         alternatives: where the two-way matrix has a negative variance in some direction: those by
             pictures and by observers, of which the larger variance is used.
         clusters: number of the fewest clusters; degrees of freedom are one less. 0: no clusters.
+        independent: the matrix if votes were independent, whose variances stand in for clustered
+            ones that vanish: a few clusters may agree to the vote.
     """
 
     clustering: Clustering
     matrix: Floats
     alternatives: tuple[Floats, ...]
     clusters: int
+    independent: Floats
 
     def of_scores(self) -> Floats:
         """Variance of each score, (N,)."""
-        used = self.alternatives or (self.matrix,)
-        return np.max([np.diag(matrix) for matrix in used], axis=0).clip(0)
+        return self._without_vanishing(np.diag)
 
     def of_differences(self) -> Floats:
         """Variance of each difference of two scores, (N, N)."""
+        return self._without_vanishing(_differences)
+
+    def vanishing(self) -> bool:
+        """Whether the variance of independent votes stands in for that of some difference."""
+        clustered, independent = self._both(_differences)
+        return bool(((clustered < VANISHING * independent) & (independent > 0)).any())
+
+    def _both(self, variances: Callable[[Floats], Floats]) -> tuple[Floats, Floats]:
         used = self.alternatives or (self.matrix,)
-        variances = [np.diag(m)[:, None] + np.diag(m)[None] - 2 * m for m in used]
-        return np.max(variances, axis=0).clip(0)
+        clustered = np.max([variances(matrix) for matrix in used], axis=0)
+        return clustered.clip(0), variances(self.independent).clip(0)
+
+    def _without_vanishing(self, variances: Callable[[Floats], Floats]) -> Floats:
+        clustered, independent = self._both(variances)
+        return np.where(clustered < VANISHING * independent, independent, clustered)
+
+
+def _differences(matrix: Floats) -> Floats:
+    return np.diag(matrix)[:, None] + np.diag(matrix)[None] - 2 * matrix
 
 
 def independent_votes(fit: Fit) -> Covariance:
     """As if all votes were independent: the inverse of the observed information."""
-    return Covariance("independent votes", fit.covariance, (), 0)
+    return Covariance("independent votes", fit.covariance, (), 0, fit.covariance)
 
 
 def clustered(ballots: Ballots, fit: Fit) -> Covariance:
@@ -70,13 +90,15 @@ def clustered(ballots: Ballots, fit: Fit) -> Covariance:
             return independent_votes(fit)
         alone: Clustering = "pictures" if observers == 1 else "observers"
         matrix = by_picture if observers == 1 else by_observer
-        return Covariance(alone, matrix, (), pictures if observers == 1 else observers)
+        fewest = pictures if observers == 1 else observers
+        return Covariance(alone, matrix, (), fewest, fit.covariance)
     both = ballots.picture * observers + ballots.observer
     two_way = by_picture + by_observer - _sandwich(fit, pulls, both)
     eigenvalues = np.linalg.eigvalsh(two_way)
     indefinite = eigenvalues[0] < INDEFINITE * eigenvalues[-1]
     alternatives = (by_picture, by_observer) if indefinite else ()
-    return Covariance("pictures and observers", two_way, alternatives, min(pictures, observers))
+    fewest = min(pictures, observers)
+    return Covariance("pictures and observers", two_way, alternatives, fewest, fit.covariance)
 
 
 def clustered_by(ballots: Ballots, fit: Fit, clusters: Ints) -> Floats:

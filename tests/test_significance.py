@@ -127,6 +127,23 @@ def _arrays(ballots):
     return ballots.winner, ballots.loser, ballots.picture, ballots.observer
 
 
+def test_clusters_that_agree_to_the_vote_do_not_make_errors_vanish():
+    """Three observers with six of nine votes each, on nine pictures with two of three each."""
+    cells = [(o, p) for o in range(3) for p in range(9)]
+    observer, picture = np.array(cells).T
+    won = (observer + picture) % 3 > 0
+    names = tuple(map(str, range(9)))
+    winner, loser = np.where(won, 0, 1), np.where(won, 1, 0)
+    ballots = Ballots(("a", "b"), names, names[:3], winner, loser, picture, observer)
+    fit = fit_scores(ballots.counts())
+    covariance, independent = clustered(ballots, fit), independent_votes(fit)
+    assert np.abs(covariance.alternatives).max() < 1e-9
+    assert covariance.vanishing()
+    assert not independent.vanishing()
+    assert covariance.of_differences() == pytest.approx(independent.of_differences())
+    assert covariance.of_scores() == pytest.approx(independent.of_scores())
+
+
 def test_one_observer_is_clustered_by_picture_alone_and_one_picture_by_observer():
     ballots = clustered_ballots()
     mine = ballots.observer == 2

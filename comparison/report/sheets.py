@@ -48,7 +48,7 @@ def selection_words(study: Path) -> str:
         settings, note = told["settings"], told["note"]
         words = ", ".join(f"{name} {value}" for name, value in settings.items())
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        log.info("how pictures were chosen is not known: %s", error)
+        log.debug("how pictures were chosen is not known: %s", error)
         return ""
     return f"Chosen by discrepancy, Eq. (18): {words}. {note}"
 
@@ -75,7 +75,7 @@ def _selected(path: Path) -> list[Shown]:
     try:
         rows = list(csv.DictReader(path.read_text("utf-8-sig").splitlines()))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        log.info("no pictures by discrepancy: %s", error)
+        log.debug("no pictures by discrepancy: %s", error)
         return []
     found = []
     for row in rows:
