@@ -1,39 +1,50 @@
-"""Photograph the shipped workflows in a real ComfyUI: their thumbnails and the README's canvas.
+"""Picture the shipped workflows in a real ComfyUI: thumbnails of results, and the README's canvas.
 
     COMFYUI_PATH=~/ComfyUI python -m benchmarks.canvas_pictures [NAME ...]
 
-Those that need nothing but the pack are run first. The others need weights of gigabytes: they are
-photographed as they lie on the canvas, over empty files of the right names and stand-ins for the
-SUPIR nodes. Needs chromium and playwright-core, see tests/comfyui/README.md. Minutes on a CPU.
+Those that need nothing but the pack are run, and their thumbnail is what came out: before and
+after. The others need weights of gigabytes: theirs shows the sample and says what the workflow is.
+docs/canvas_*.png are photographs of the canvas, classic and Nodes 2.0. Needs chromium and
+playwright-core, see tests/comfyui/README.md. Minutes on a CPU.
 """
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
-from tests.comfyui.server import REPOSITORY, comfy_server
+from tests.comfyui.server import REPOSITORY, ComfyServer, comfy_server
 
 EDGE = 40  # pixels of canvas around the nodes, their titles included
-THUMBNAIL = (900, 900)  # at most
-SELF_CONTAINED = ("post_enhance_pocket", "optimizer_pocket")
-FILES = (
-    "checkpoints/v1-5-pruned-emaonly-fp16.safetensors",
-    "checkpoints/sd_xl_base_1.0.safetensors",
-    "checkpoints/SUPIR-v0Q.ckpt",
-    "controlnet/control_v11f1e_sd15_tile.pth",
-    "upscale_models/RealESRGAN_x4plus.pth",
-)
+SIDE = 512  # of a thumbnail
+WINDOW = (110, 60, 366, 316)  # of the sample: the blossom, left, top, right, bottom
+WHITE, BAND = (255, 255, 255), (20, 20, 24, 190)
+RESULTS = ("Enhance a picture", "Enhance step by step", "Compare priors", "Score pictures")
+CHAINS = {  # what the others do to a picture, a step a line
+    "With SD 1.5 and a tile ControlNet": ("Post-Enhance", "with SD 1.5 + tile ControlNet"),
+    "With SDXL": ("Post-Enhance", "with SDXL"),
+    "With SeeSR": ("Post-Enhance", "with SeeSR"),
+    "After an upscale model": ("Upscale model", "then Post-Enhance"),
+    "After SeedVR2": ("SeedVR2", "then Post-Enhance"),
+    "After SUPIR": ("SUPIR", "then Post-Enhance"),
+    "After SUPIR (ComfyUI-SUPIR pack)": ("SUPIR (pack)", "then Post-Enhance"),
+    "After Ultimate SD Upscale": ("Ultimate SD Upscale", "then Post-Enhance"),
+    "After HYPIR": ("HYPIR", "then Post-Enhance"),
+    "Guard faces and text": ("Post-Enhance", "careful with faces and text"),
+    "Edit by exact inversion": ("EDICT Invert", "another prompt", "EDICT Reconstruct"),
+}
 # The frontend's own settings: nothing but nodes on the canvas.
 BARE = dict.fromkeys(
     ("Comfy.Minimap.Visible", "Comfy.Graph.CanvasInfo", "Comfy.Graph.CanvasMenu"), False
-)
-NO_BADGES = {"Comfy.NodeBadge.NodeSourceBadgeMode": "None"}  # they would name the stand-ins
+) | {"LiteGraph.Canvas.MinFontSizeForLOD": 0}  # texts of small nodes, too
+CANVASES = {  # of which workflow, on which canvas
+    "docs/canvas_optimizer.png": ("Enhance step by step", "classic"),
+    "docs/canvas_nodes2.png": ("Enhance a picture", "nodes2"),
+}
 
 
 def crop_to_nodes(screenshot: Image.Image, graph: dict) -> Image.Image:
@@ -47,42 +58,93 @@ def crop_to_nodes(screenshot: Image.Image, graph: dict) -> Image.Image:
     return screenshot.crop((max(0, int(left)), int(top), int(right), int(bottom)))
 
 
-def photograph(name: str, url: str, folder: Path) -> Image.Image:
-    """The picture of a workflow's nodes, after a run if it can run here."""
-    workflow, shot = REPOSITORY / "workflows" / f"{name}.json", folder / f"{name}.png"
+def photograph(name: str, mode: str, server: ComfyServer, folder: Path) -> Image.Image:
+    """The picture of a workflow's nodes after a run."""
+    workflow, shot = REPOSITORY / "workflows" / f"{name}.json", folder / "canvas.png"
     script = REPOSITORY / "tests" / "comfyui" / "canvas.mjs"
     patient = {"CANVAS_TIMEOUT": "1200", **os.environ}
-    only = [] if name in SELF_CONTAINED else ["graph"]
-    command = ["node", script, url, workflow, shot, *only]
+    server.request("/settings", BARE)
+    command = ["node", script, server.url, workflow, shot, mode]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=patient)
     return crop_to_nodes(Image.open(shot).convert("RGB"), json.loads(workflow.read_text()))
 
 
+def results(name: str, server: ComfyServer) -> list[Image.Image]:
+    """The pictures that a workflow makes of the sample, the viewers' sheets left out."""
+    prompt = json.loads((REPOSITORY / "tests" / "comfyui" / "api" / f"{name}.json").read_text())
+    prompt = {key: node for key, node in prompt.items() if node["class_type"] != "ImageCompare"}
+    for key, node in list(prompt.items()):  # every result is saved
+        if node["class_type"] == "DLM_ComparePictures":
+            prompt[f"result {key}"] = {
+                "class_type": "PreviewImage",
+                "inputs": {"images": node["inputs"]["after"]},
+            }
+    outputs = server.run_prompt(prompt)
+    shown = [key for key in outputs if prompt[key]["class_type"] == "PreviewImage"]
+    keys = [key for key in shown if key.startswith("result ")] or shown
+    return [Image.open(server.file(outputs[key]["images"][0])).convert("RGB") for key in keys]
+
+
+def side_by_side(pictures: dict[str, Image.Image]) -> Image.Image:
+    """One square picture whose stripes are of different pictures, each with its name."""
+    card = Image.new("RGB", (SIDE, SIDE))
+    draw = ImageDraw.Draw(card)
+    width = SIDE // len(pictures)
+    for index, (label, picture) in enumerate(pictures.items()):
+        left = index * width
+        whole = picture.crop(WINDOW).resize((SIDE, SIDE), Image.Resampling.LANCZOS)
+        card.paste(whole.crop((left, 0, left + width + len(pictures), SIDE)), (left, 0))
+        if index:
+            draw.line((left, 0, left, SIDE), WHITE, 3)
+        _label(card, label, (left + 12, SIDE - 44), 24)
+    return card
+
+
+def chain(sample: Image.Image, steps: tuple[str, ...]) -> Image.Image:
+    """The sample, and over it what a workflow does to it: no result, since none was made."""
+    card = sample.crop(WINDOW).resize((SIDE, SIDE), Image.Resampling.LANCZOS)
+    top = SIDE - 70 * len(steps) - 8
+    for index, step in enumerate(steps):
+        _label(card, step, (16, top + 70 * index), 34)
+    return card
+
+
+def _label(card: Image.Image, text: str, place: tuple[int, int], size: int) -> None:
+    font = ImageFont.load_default(size)
+    while font.getlength(text) > SIDE - 40:
+        size -= 1
+        font = ImageFont.load_default(size)
+    draw = ImageDraw.Draw(card, "RGBA")
+    left, top, right, bottom = draw.textbbox(place, text, font)
+    draw.rounded_rectangle((left - 8, top - 6, right + 8, bottom + 6), 6, BAND)
+    draw.text(place, text, WHITE, font)
+
+
+def thumbnail(name: str, server: ComfyServer, sample: Image.Image) -> Image.Image:
+    """What a workflow's thumbnail shows."""
+    if name not in RESULTS:
+        return chain(sample, CHAINS[name])
+    made = results(name, server)
+    labels = {
+        "Compare priors": ("pocket", "niqe", "brisque-cpp"),
+        "Score pictures": ("its quality",),
+    }.get(name, ("after",))
+    before = {} if name == "Compare priors" else {"before": sample}
+    if name == "Score pictures":
+        before = {"the picture": sample}
+    return side_by_side(before | dict(zip(labels, made, strict=True)))
+
+
 def main(names: list[str]) -> None:
-    """Write workflows/*.jpg and docs/canvas_optimizer.png."""
-    stand_ins = REPOSITORY / "tests" / "comfyui" / "supir_sockets.py"
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
-        empty = folder / "empty"
-        empty.touch()
-        links = {f"models/{file}": empty for file in FILES}
-        sample = shutil.copy(REPOSITORY / "docs" / "sample.png", folder / "latent_map_sample.png")
-        with comfy_server({"custom_nodes/supir_sockets.py": stand_ins, **links}) as server:
-            server.upload_image(sample)
-            for name in names or sorted(p.stem for p in (REPOSITORY / "workflows").glob("*.json")):
-                badges = {} if name in SELF_CONTAINED else NO_BADGES
-                server.request("/settings", {**BARE, **badges})
-                write(name, photograph(name, server.url, folder))
-                server.request("/settings", dict.fromkeys(NO_BADGES, "Hide built-in"))
-
-
-def write(name: str, picture: Image.Image) -> None:
-    """The workflow's thumbnail; of the optimizer's also the README's picture."""
-    if name == "optimizer_pocket":
-        colours = picture.quantize(256)
-        colours.save(REPOSITORY / "docs" / "canvas_optimizer.png", optimize=True)
-    picture.thumbnail(THUMBNAIL)
-    picture.save(REPOSITORY / "workflows" / f"{name}.jpg", quality=85, optimize=True)
+    """Write workflows/*.jpg, and of all also docs/canvas_*.png."""
+    sample = Image.open(REPOSITORY / "docs" / "sample.png").convert("RGB")
+    with tempfile.TemporaryDirectory() as place, comfy_server() as server:
+        for name in names or sorted(p.stem for p in (REPOSITORY / "workflows").glob("*.json")):
+            card = thumbnail(name, server, sample)
+            card.save(REPOSITORY / "workflows" / f"{name}.jpg", quality=88, optimize=True)
+        for path, (name, mode) in CANVASES.items() if not names else ():
+            picture = photograph(name, mode, server, Path(place))
+            picture.quantize(128).save(REPOSITORY / path, optimize=True)
 
 
 if __name__ == "__main__":

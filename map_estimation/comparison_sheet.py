@@ -92,6 +92,27 @@ def comparison_sheet(before: Tensor, after: Tensor, words: str = "") -> Image.Im
     return _compose(layout, whole, crops, words)
 
 
+@torch.no_grad()
+def side_by_side(
+    before: Tensor, after: Tensor, captions: tuple[str, str] = ("before", "after")
+) -> Image.Image:
+    """Both pictures in a row, each with its caption below.
+
+    Args:
+        before, after: RGB in [0, 1], (1, 3, H, W).
+    Returns: an RGB image; pictures longer than 2048 pixels are shrunk.
+    """
+    images = [to_image(image.detach().float().cpu().clamp(0, 1)) for image in (before, after)]
+    layout = _layout(*images[0].size)
+    across = layout.column + MARGIN
+    size = (2 * across + MARGIN, layout.shown[1] + MARGIN + CAPTION)
+    sheet = Image.new("RGB", size, PAPER)
+    for index, (image, caption) in enumerate(zip(images, captions, strict=True)):
+        panel = _Panel(_shown(image, layout), caption)
+        _place(sheet, panel, MARGIN + index * across, MARGIN, layout.column)
+    return sheet
+
+
 def where_they_differ_most(before: Tensor, after: Tensor, side: int) -> Window:
     """The square of the largest mean squared difference; the middle of equal pictures.
 

@@ -4,6 +4,7 @@ from comfy_api.latest import ComfyExtension, io
 
 from .backbone_from_model import BackboneFromModel
 from .combine_priors import CombinePriors
+from .compare_pictures import ComparePictures
 from .edict_invert import EdictInvert
 from .edict_reconstruct import EdictReconstruct
 from .fidelity_loss import FidelityLoss
@@ -15,6 +16,7 @@ from .load_backbone import LoadBackbone
 from .post_enhance import PostEnhance
 from .queued_prompts import prepare, toggles_of
 from .region_weight import RegionWeight
+from .sample_picture import SamplePicture
 
 NODES: list[type[io.ComfyNode]] = [
     PostEnhance,
@@ -29,6 +31,8 @@ NODES: list[type[io.ComfyNode]] = [
     RegionWeight,
     IqaScore,
     GetWeights,
+    ComparePictures,
+    SamplePicture,
 ]
 
 

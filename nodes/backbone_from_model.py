@@ -2,7 +2,7 @@
 
 from comfy_api.latest import io
 
-from .search import found_as
+from .schema_fields import found_as
 from .session import outside_inference_mode
 from .shared_inputs import control_strength, guidance
 from .sockets import CATEGORY, Backbone

@@ -3,7 +3,7 @@
 from comfy_api.latest import io
 
 from ..iqa_priors.prior import CombinedPrior
-from .search import found_as
+from .schema_fields import found_as
 from .sockets import CATEGORY, IqaPrior
 
 

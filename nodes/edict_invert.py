@@ -12,7 +12,7 @@ from ..edict.inversion import check_picture, invert_picture
 from ..edict.inversion_options import InversionOptions
 from ..map_estimation.work import work_of_inversion
 from .inverted_picture import PackedPicture
-from .search import found_as
+from .schema_fields import found_as
 from .session import Progress, from_comfy, make_room, outside_inference_mode
 from .shared_inputs import advanced, own_tile, switch, tile
 from .sockets import CATEGORY, Backbone, EdictLatents

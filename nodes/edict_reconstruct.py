@@ -8,7 +8,7 @@ from torch import Tensor
 from ..edict.inversion import check_noise_fits, reconstruct_picture
 from ..map_estimation.work import work_of_reconstruction
 from .inverted_picture import PackedPicture
-from .search import found_as
+from .schema_fields import found_as
 from .session import Progress, make_room, outside_inference_mode, to_comfy
 from .sockets import CATEGORY, Backbone, EdictLatents
 

@@ -9,7 +9,7 @@ from comfy_api.latest import io, ui
 from ..fidelity.catalog import FIDELITIES
 from ..fidelity.choices import CHOICES
 from ..fidelity.loading import load_fidelity, missing_fidelity
-from .search import found_as
+from .schema_fields import found_as
 from .session import outside_inference_mode
 from .sockets import CATEGORY, Fidelity
 from .weight_files import facts, marked, model_folders, unmarked, usable

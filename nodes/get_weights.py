@@ -12,7 +12,7 @@ from ..files.catalog import CatalogRow, missing_files
 from ..files.downloads import fetch_files
 from ..files.packages import package_message
 from ..iqa_priors.catalog import PRIORS
-from .search import found_as
+from .schema_fields import found_as
 from .sockets import CATEGORY
 from .weight_files import model_folders
 

@@ -10,7 +10,7 @@ from ..iqa_priors.catalog import PRIORS
 from ..iqa_priors.choices import Crops
 from ..iqa_priors.loading import load_prior, missing_prior
 from ..iqa_priors.prior_row import PriorRow
-from .search import found_as
+from .schema_fields import found_as
 from .session import outside_inference_mode
 from .sockets import CATEGORY
 from .sockets import IqaPrior as IqaPriorSocket

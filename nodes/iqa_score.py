@@ -5,7 +5,7 @@ from comfy_api.latest import io, ui
 
 from ..iqa_priors.prior import check_prior
 from ..iqa_priors.score_report import score_pictures
-from .search import found_as
+from .schema_fields import found_as
 from .session import from_comfy, outside_inference_mode, to_comfy
 from .sockets import CATEGORY, IqaPrior
 

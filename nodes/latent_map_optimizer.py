@@ -21,7 +21,7 @@ from ..map_estimation.settings import DEFAULT_PRESET, MapSettings, OptimizerName
 from ..map_estimation.work import work_of
 from .inverted_picture import PackedPicture
 from .queued_prompts import preview_interval
-from .search import found_as
+from .schema_fields import found_as
 from .session import Progress, make_room, outside_inference_mode, plot_to_comfy, regions_from_comfy
 from .shared_inputs import advanced, check_gradient, preview, preview_every, regions, switch
 from .sockets import CATEGORY, EdictLatents, Fidelity, IqaPrior, MapTrace

@@ -11,7 +11,7 @@ from comfy_api.latest import io
 
 from ..edict.backbones import load_backbone
 from ..edict.backbones.stable_diffusion.options import Precision
-from .search import found_as
+from .schema_fields import found_as
 from .session import outside_inference_mode
 from .shared_inputs import advanced, control_strength, guidance
 from .sockets import CATEGORY, Backbone

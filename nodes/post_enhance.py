@@ -19,7 +19,7 @@ from ..map_estimation.settings import preset as preset_settings
 from ..map_estimation.words import what_changed
 from ..map_estimation.work import work_of
 from .queued_prompts import preview_interval
-from .search import found_as
+from .schema_fields import found_as
 from .session import (
     Progress,
     from_comfy,

@@ -3,7 +3,7 @@
 from comfy_api.latest import io
 
 from ..map_estimation.restraints import GUARD_WEIGHT
-from .search import found_as
+from .schema_fields import found_as
 from .sockets import CATEGORY, Regions
 
 

@@ -12,16 +12,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from .comfyui.needed import in_the_frontend, need_comfyui
+from .comfyui.needed import need_comfyui
 from .comfyui.record_schemas import excerpt, searched
 from .comfyui.server import REPOSITORY, ComfyError, Interrupted, comfy_server
 
 need_comfyui()
 
 HERE = REPOSITORY / "tests" / "comfyui"
-WORKFLOWS = ["post_enhance_pocket", "optimizer_pocket"]
-SHIPPED = sorted(path.stem for path in (REPOSITORY / "workflows").glob("*.json"))
-SAMPLE = "latent_map_sample.png"  # what the shipped workflows load
+WORKFLOWS = ["Enhance a picture", "Enhance step by step"]
+SAMPLE = "latent_map_sample.png"
 SIDE = 64  # pixels: the whole file in a few minutes on one core
 INTERRUPT_SECONDS = 10  # one network call takes well below a second; the machine may be busy
 NODE_IDS = sorted(path.stem for path in (REPOSITORY / "web" / "docs").glob("*.md"))
@@ -53,7 +52,14 @@ def nodes(server):
 
 
 def api_workflow(name: str) -> dict:
-    return json.loads((HERE / f"{name}.api.json").read_text())
+    """A shipped workflow on a small picture, without the viewer that older cores lack."""
+    prompt = json.loads((HERE / "api" / f"{name}.json").read_text())
+    small = {"class_type": "LoadImage", "inputs": {"image": SAMPLE}}
+    return {
+        key: small if item["class_type"] == "DLM_SamplePicture" else item
+        for key, item in prompt.items()
+        if item["class_type"] != "ImageCompare"
+    }
 
 
 def node(kind: str, **inputs) -> dict:
@@ -113,13 +119,6 @@ def test_the_schemas_are_the_recorded_ones(nodes):
         assert searched(nodes) == recorded["search"]
 
 
-@pytest.mark.parametrize("name", SHIPPED)
-def test_a_shipped_workflow_is_offered_as_a_template(server, name):
-    assert name in server.request("/workflow_templates")["latent-map"]
-    served = server.request(f"/api/workflow_templates/latent-map/{name}.json")
-    assert served == json.loads((REPOSITORY / "workflows" / f"{name}.json").read_text())
-
-
 @pytest.mark.parametrize("name", WORKFLOWS)
 def test_a_shipped_workflow_runs_through_prompt(server, name):
     prompt, seen = api_workflow(name), []
@@ -132,17 +131,6 @@ def test_a_shipped_workflow_runs_through_prompt(server, name):
     assert picture.shape == (SIDE, SIDE, 3)
     assert picture.std() > 0
     assert "preview" in seen  # the picture was shown while it grew
-
-
-@pytest.mark.parametrize("name", WORKFLOWS)
-def test_a_shipped_workflow_runs_on_the_canvas(server, name, tmp_path):
-    paths = [REPOSITORY / "workflows" / f"{name}.json", tmp_path / "canvas.png"]
-    result = in_the_frontend("canvas.mjs", server.url, *paths)
-    assert result["missing"] == []
-    assert result["prompt"].keys() == api_workflow(name).keys()
-    for key, expected in api_workflow(name).items():
-        sent = result["prompt"][key]["inputs"]  # the frontend may add widgets of its own
-        assert {label: sent[label] for label in expected["inputs"]} == expected["inputs"]
 
 
 def test_two_identical_runs_give_the_same_picture(server):
@@ -309,7 +297,7 @@ def test_the_ordinary_sampler_is_left_as_it_was(server):
     }
     chain_outputs = server.run_prompt(chain)
     assert pictures(server, chain_outputs, "save")[0].shape == (SIDE, SIDE, 3)
-    steps = api_workflow("optimizer_pocket")
+    steps = api_workflow("Enhance step by step")
     reconstruct = next(
         key for key, item in steps.items() if item["class_type"] == "DLM_EdictReconstruct"
     )
@@ -327,7 +315,7 @@ def test_the_ordinary_sampler_is_left_as_it_was(server):
 
 def native(**changes) -> dict:
     """Post-Enhance and the optimizer's chain, both on ComfyUI's own checkpoint and ControlNet."""
-    chain = api_workflow("optimizer_pocket")
+    chain = api_workflow("Enhance step by step")
     (old,) = (key for key, item in chain.items() if item["class_type"] == "DLM_LoadBackbone")
     chain[old] = node(
         "DLM_BackboneFromModel",

@@ -3,6 +3,10 @@
 COMFYUI_PATH names the checkout (default ~/ComfyUI); see tests/comfyui/README.md.
 """
 
+import json
+import urllib.parse
+import urllib.request
+
 import pytest
 
 from .comfyui.needed import in_the_frontend, need_comfyui
@@ -11,12 +15,25 @@ from .comfyui.server import REPOSITORY, comfy_server
 
 need_comfyui()
 
+FOLDER = REPOSITORY / "workflows"
+HERE = REPOSITORY / "tests" / "comfyui"
+SHIPPED = sorted(path.stem for path in FOLDER.glob("*.json"))
+NO_DOWNLOAD = ["Enhance a picture", "Enhance step by step", "Score pictures", "Compare priors"]
+SEESR = ("models/seesr/controlnet", "models/diffusers/stable-diffusion-2-base")
+
 
 @pytest.fixture(scope="module")
 def server():
     """A fresh install: nothing but the pack."""
     with comfy_server() as running:
+        if "ImageCompare" not in running.object_info():
+            pytest.skip("the templates show their results in ImageCompare, which this core lacks")
         yield running
+
+
+def test_nothing_is_there(server):
+    assert [path for path in (server.base / "input").rglob("*") if path.is_file()] == []
+    assert list((server.base / "models").rglob("*.safetensors")) == []
 
 
 def test_the_search_finds_the_pack(server):
@@ -26,3 +43,64 @@ def test_the_search_finds_the_pack(server):
     found = in_the_frontend("search.mjs", server.url, *words)
     ours = {word for word, names in found.items() if any(n.startswith("DLM_") for n in names)}
     assert ours == set(words)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_workflow_is_offered_as_a_template_with_a_picture(server, name):
+    assert name in server.request("/workflow_templates")["latent-map"]
+    place = f"/api/workflow_templates/latent-map/{urllib.parse.quote(name)}"
+    assert server.request(f"{place}.json") == json.loads((FOLDER / f"{name}.json").read_text())
+    with urllib.request.urlopen(f"{server.url}{place}.jpg") as picture:
+        assert picture.headers.get_content_type() == "image/jpeg"
+
+
+@pytest.mark.parametrize("mode", ["classic", "nodes2"])
+@pytest.mark.parametrize("name", NO_DOWNLOAD)
+def test_a_template_runs_on_the_canvas_of_a_fresh_install(server, name, mode, tmp_path):
+    paths = [FOLDER / f"{name}.json", tmp_path / "canvas.png"]
+    result = in_the_frontend("canvas.mjs", server.url, *paths, mode)
+    assert result["missing"] == []
+    assert result["success"]
+    if name.startswith("Enhance"):  # the picture is visibly better, beside its input
+        kinds = {key: node["class_type"] for key, node in result["prompt"].items()}
+        shown = {kinds[key]: output for key, output in result["outputs"].items()}
+        assert shown["ImageCompare"]["a_images"]
+        assert shown["ImageCompare"]["b_images"]
+        assert shown["DLM_ComparePictures"]["images"]
+
+
+def test_the_first_template_takes_noise_away(server):
+    outputs = server.run_prompt(json.loads((HERE / "api" / "Enhance a picture.json").read_text()))
+    said = [text for output in outputs.values() for text in output.get("text", [])]
+    assert any("noise: clearly less" in text for text in said)
+
+
+@pytest.fixture(scope="module")
+def furnished(tmp_path_factory):
+    """A server with files of the right names, empty ones, and stand-ins for other packs' nodes."""
+    empty = tmp_path_factory.mktemp("files") / "empty"
+    empty.touch()
+    links = {"custom_nodes/restorer_sockets.py": HERE / "restorer_sockets.py"}
+    for name in SHIPPED:
+        for node in json.loads((FOLDER / f"{name}.json").read_text())["nodes"]:
+            for model in node["properties"].get("models", []):
+                links[f"models/{model['directory']}/{model['name']}"] = empty
+    links[f"{SEESR[0]}/config.json"] = links[f"{SEESR[1]}/model_index.json"] = empty
+    with comfy_server(links) as running:
+        if "SUPIRApply" not in running.object_info():
+            pytest.skip("templates behind restorers need nodes that this core lacks")
+        yield running
+
+
+def test_every_template_is_what_the_canvas_sends_and_the_server_accepts(furnished):
+    files = [str(FOLDER / f"{name}.json") for name in SHIPPED]
+    made = in_the_frontend("prompts.mjs", furnished.url, *files)
+    for name, file in zip(SHIPPED, files, strict=True):
+        assert made[file]["missing"] == [], name
+        expected = json.loads((HERE / "api" / f"{name}.json").read_text())
+        assert made[file]["prompt"].keys() == expected.keys(), name
+        for key, node in expected.items():
+            assert made[file]["prompt"][key]["inputs"] == node["inputs"], (name, key)
+        furnished.submit(expected)  # a refusal raises, with the node's errors
+    furnished.request("/queue", {"clear": True})
+    furnished.interrupt()

@@ -18,7 +18,15 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 GOLDEN = json.loads((Path(__file__).parent / "data" / "object_info.json").read_text())
 NODES, CORE = GOLDEN["nodes"], GOLDEN["core"]
 LAID_OUT = sorted(path.stem for path in (REPOSITORY / "workflows").glob("*.json"))
-WORKFLOWS = [name for name in LAID_OUT if name != "post_enhance_after_supir"]  # others' nodes
+API = {
+    name: json.loads((REPOSITORY / "tests" / "comfyui" / "api" / f"{name}.json").read_text())
+    for name in LAID_OUT
+}
+WORKFLOWS = [  # those without other packs' nodes
+    name
+    for name, prompt in API.items()
+    if all(node["class_type"] in {**NODES, **CORE} for node in prompt.values())
+]
 SEARCHED = (REPOSITORY / "tests" / "data" / "searched_words.txt").read_text().splitlines()
 EXTRA_WIDGETS = {"LoadImage": {"upload": "image"}}  # the frontend's upload button
 
@@ -74,8 +82,9 @@ def test_the_words_of_the_search_are_those_recorded(simulated_comfyui):
 
 
 def test_a_core_without_search_words_gets_none(simulated_comfyui, monkeypatch):
-    monkeypatch.setattr(simulated_comfyui.search.io, "Schema", lambda node_id: None)
-    assert simulated_comfyui.search.found_as("enhance, restore") == {}
+    fields = simulated_comfyui.schema_fields
+    monkeypatch.setattr(fields.io, "Schema", lambda node_id: None)
+    assert fields.found_as("enhance, restore") == {}
 
 
 @pytest.mark.parametrize("word", SEARCHED)
@@ -107,7 +116,9 @@ def test_a_node_is_explained(name):
 def inputs_of(kind: str) -> dict[str, str]:
     """Input names and types, in order."""
     if kind in CORE:
-        return CORE[kind]["inputs"]
+        return {
+            name: type_ for group in CORE[kind]["inputs"].values() for name, type_ in group.items()
+        }
     groups = NODES[kind]["inputs"].values()
     return {name: type_ for group in groups for name, type_, _ in group}
 
@@ -126,39 +137,61 @@ def check_value(kind: str, name: str, value) -> None:
 
 
 def is_widget(type_: str) -> bool:
-    return type_ in ("INT", "FLOAT", "STRING", "COMBO", "BOOLEAN")
+    return type_ in ("INT", "FLOAT", "STRING", "COMBO", "BOOLEAN") or is_of_the_frontend(type_)
+
+
+def is_of_the_frontend(type_: str) -> bool:
+    """A widget that is more than one value: a choice with inputs of its own, a viewer."""
+    return type_ in ("COMFY_DYNAMICCOMBO_V3", "IMAGECOMPARE")
+
+
+def optional_inputs(kind: str) -> set[str]:
+    if kind in CORE:
+        return set(CORE[kind]["inputs"]["optional"])
+    return {name for name, *_ in NODES[kind]["inputs"]["optional"]}
+
+
+def outermost(names) -> set[str]:
+    """Inputs without those that an input's choice brings along, "choice.name"."""
+    return {name.partition(".")[0] for name in names}
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS)
 def test_an_api_workflow_fits_the_schemas(workflow):
-    prompt = json.loads((REPOSITORY / "tests" / "comfyui" / f"{workflow}.api.json").read_text())
+    prompt = API[workflow]
     for node in prompt.values():
         kind, known = node["class_type"], inputs_of(node["class_type"])
-        assert set(node["inputs"]) <= set(known)
-        optional = (
-            {entry[0] for entry in NODES[kind]["inputs"]["optional"]} if kind in NODES else set()
-        )
-        assert set(known) - optional <= set(node["inputs"])
+        given = outermost(node["inputs"])
+        assert given <= set(known)
+        assert set(known) - optional_inputs(kind) <= given
         for name, value in node["inputs"].items():
+            if "." in name or isinstance(value, dict):  # the frontend's own
+                continue
             if not isinstance(value, list):
                 assert is_widget(known[name])
                 check_value(kind, name, value)
                 continue
             source = prompt[value[0]]["class_type"]
             outputs = (CORE[source] if source in CORE else NODES[source])["output"]
-            assert known[name] in (outputs[value[1]], "*")
+            assert fits(outputs[value[1]], known[name])
+
+
+def fits(output: str, input_: str) -> bool:
+    """Whether a socket takes an output; of those that match types, others' checks are enough."""
+    either = {*output.split(","), *input_.split(",")}
+    return output in input_.split(",") or bool(either & {"*", "COMFY_MATCHTYPE_V3"})
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS)
 def test_a_canvas_workflow_fits_the_schemas(workflow):
     graph = json.loads((REPOSITORY / "workflows" / f"{workflow}.json").read_text())
-    api = json.loads((REPOSITORY / "tests" / "comfyui" / f"{workflow}.api.json").read_text())
+    api = API[workflow]
     nodes = {node["id"]: node for node in graph["nodes"]}
     for node in nodes.values():
-        if node["type"] == "Note":
+        if node["type"] == "MarkdownNote":
             continue
         known = inputs_of(node["type"]) | dict.fromkeys(EXTRA_WIDGETS.get(node["type"], {}), "")
-        assert {slot["name"] for slot in node["inputs"]} <= set(known)
+        assert outermost(slot["name"] for slot in node["inputs"]) <= set(known)
         widgets = [name for name, type_ in inputs_of(node["type"]).items() if is_widget(type_)]
         values = node.get("widgets_values", [])
         if node["type"] in {*NODES, "SaveImage"}:
@@ -167,7 +200,7 @@ def test_a_canvas_workflow_fits_the_schemas(workflow):
             assert dict(zip(widgets, values, strict=True)) == {name: sent[name] for name in widgets}
     for _, source, output, target, slot, type_ in graph["links"]:
         assert nodes[source]["outputs"][output]["type"] == type_
-        assert nodes[target]["inputs"][slot]["type"] in (type_, "*")
+        assert fits(type_, nodes[target]["inputs"][slot]["type"])
         sent = api[str(target)]["inputs"][nodes[target]["inputs"][slot]["name"]]
         assert sent == [str(source), output]
 
@@ -184,6 +217,25 @@ def test_a_canvas_workflow_is_laid_out_without_overlap(workflow):
         for left2, top2, right2, bottom2 in boxes[:i]:
             apart = left >= right2 or left2 >= right or top >= bottom2 or top2 >= bottom
             assert apart
+
+
+@pytest.mark.parametrize("workflow", LAID_OUT)
+def test_what_a_template_needs_can_be_fetched_from_it(workflow):
+    """ComfyUI offers packs by `cnr_id`, and files by `models`; the note names them."""
+    graph = json.loads((REPOSITORY / "workflows" / f"{workflow}.json").read_text())
+    (note,) = (node for node in graph["nodes"] if node["type"] == "MarkdownNote")
+    for node in graph["nodes"]:
+        if node is note:
+            continue
+        assert {"cnr_id", "aux_id"} & set(node["properties"]), node["type"]
+        values = [value for value in node.get("widgets_values", []) if isinstance(value, str)]
+        files = {value for value in values if value.endswith((".safetensors", ".pth", ".ckpt"))}
+        models = node["properties"].get("models", [])
+        assert {model["name"] for model in models} == files
+        for model in models:
+            assert model["url"].startswith("https://huggingface.co/")
+            assert model["url"].endswith(f"/{model['name']}")
+            assert model["name"] in note["widgets_values"][0]
 
 
 def test_widgets_keep_their_places():

@@ -1,10 +1,12 @@
 // Load a UI-format workflow in ComfyUI's real frontend, queue it, and photograph the canvas.
 //
-//     node canvas.mjs URL WORKFLOW.json SCREENSHOT.png [graph]
+//     node canvas.mjs URL WORKFLOW.json SCREENSHOT.png [graph] [nodes2]
 //
 // With `graph` nothing is queued: a workflow whose files are not there, as it lies on the canvas.
-// Prints one JSON line {nodes, missing, success, error, prompt, seconds}; exit status 0 only if every
-// node type exists and the run succeeded. `prompt` is what the frontend sent, in API format.
+// With `nodes2` the canvas is that of Nodes 2.0, otherwise the classic one.
+// Prints one JSON line {nodes, missing, success, error, prompt, outputs, seconds}; exit status 0 only if every
+// node type exists and the run succeeded. `prompt` is what the frontend sent, in API format; `outputs` what
+// nodes showed, by id.
 // PLAYWRIGHT_CORE: folder of playwright-core; CHROMIUM: the browser; CANVAS_TIMEOUT: seconds.
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { createRequire } from "node:module";
@@ -31,11 +33,13 @@ export function loadPlaywright() {
   throw new Error("playwright-core not found: npm i playwright-core, and set PLAYWRIGHT_CORE to it");
 }
 
-async function openFrontend(page, url) {
-  // without this the template dialog covers the canvas on the first visit
-  await fetch(`${url}/settings/Comfy.TutorialCompleted`, {
-    method: "POST", headers: { "Content-Type": "application/json" }, body: "true",
-  });
+async function openFrontend(page, url, settings) {
+  // without the first the template dialog covers the canvas on the first visit
+  for (const [name, value] of Object.entries({ "Comfy.TutorialCompleted": true, ...settings })) {
+    await fetch(`${url}/settings/${name}`, {
+      method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(value),
+    });
+  }
   await page.goto(url, { waitUntil: "domcontentloaded" });
   await page.waitForFunction(
     () => window.app?.graph && window.LiteGraph?.registered_node_types?.SaveImage,
@@ -45,8 +49,8 @@ async function openFrontend(page, url) {
   await opened.catch((error) => { if (error.name !== "TimeoutError") throw error; });
 }
 
-// The three functions below run in the page.
-async function load(workflow) {
+// The functions below run in the page.
+export async function load(workflow) {
   await app.loadGraphData(workflow);
   const graphs = [app.graph, ...(app.graph.subgraphs?.values() ?? [])];
   const types = graphs.flatMap((graph) => graph.nodes).map((node) => node.type);
@@ -56,6 +60,8 @@ async function load(workflow) {
 
 async function queue() {
   const { output } = await app.graphToPrompt();
+  const outputs = {};
+  app.api.addEventListener("executed", ({ detail }) => { outputs[detail.node] = detail.output; });
   const done = new Promise((resolve) => {
     app.api.addEventListener("execution_success", () => resolve(null));
     app.api.addEventListener("execution_error", ({ detail }) => resolve(detail));
@@ -64,12 +70,14 @@ async function queue() {
   await app.queuePrompt(0, 1);
   const refused = app.lastNodeErrors ?? {}; // a prompt refused by /prompt never starts
   const error = Object.keys(refused).length ? refused : await done;
-  return { success: error === null, error, prompt: output };
+  return { success: error === null, error, prompt: output, outputs };
 }
 
 function pictured() {
   const shows = ({ type }) => ["SaveImage", "PreviewImage"].includes(type);
-  return app.graph.nodes.filter(shows).every((node) => node.imgs?.every((image) => image.complete));
+  const nodes = app.graph.nodes.filter(shows);
+  if (LiteGraph.vueNodesMode) return [...document.querySelectorAll("img")].every((image) => image.complete);
+  return nodes.every((node) => node.imgs?.every((image) => image.complete));
 }
 
 function within(promise, seconds, what) {
@@ -78,7 +86,7 @@ function within(promise, seconds, what) {
   return Promise.race([promise, new Promise(late)]);
 }
 
-export async function withFrontend(url, work) {
+export async function withFrontend(url, work, settings = {}) {
   const { chromium } = loadPlaywright();
   const profile = await mkdtemp(join(tmpdir(), "canvas-"));
   const browser = await chromium.launchPersistentContext(profile, {
@@ -88,7 +96,7 @@ export async function withFrontend(url, work) {
   browser.setDefaultTimeout(1000 * SECONDS);
   try {
     const page = await browser.newPage();
-    await openFrontend(page, url.replace(/\/$/, ""));
+    await openFrontend(page, url.replace(/\/$/, ""), settings);
     return await work(page);
   } finally {
     await browser.close();
@@ -96,11 +104,11 @@ export async function withFrontend(url, work) {
   }
 }
 
-async function run(page, workflowPath, screenshotPath, only) {
+async function run(page, workflowPath, screenshotPath, graphOnly) {
   const workflow = JSON.parse(await readFile(workflowPath, "utf8"));
   const loaded = await within(page.evaluate(load, workflow), SECONDS, "loading the workflow");
   const complete = loaded.missing.length === 0;
-  const ran = complete && only !== "graph"
+  const ran = complete && !graphOnly
     ? await within(page.evaluate(queue), SECONDS, "the run")
     : { success: complete };
   if (ran.prompt && ran.success) await page.waitForFunction(pictured); // after the success message
@@ -109,13 +117,15 @@ async function run(page, workflowPath, screenshotPath, only) {
   return { ...loaded, ...ran };
 }
 
-async function main([url, workflowPath, screenshotPath, only]) {
+async function main([url, workflowPath, screenshotPath, ...more]) {
   if (!screenshotPath) {
-    console.error("usage: node canvas.mjs URL WORKFLOW.json SCREENSHOT.png [graph]");
+    console.error("usage: node canvas.mjs URL WORKFLOW.json SCREENSHOT.png [graph] [nodes2]");
     process.exit(2);
   }
   const start = Date.now();
-  const result = await withFrontend(url, (page) => run(page, workflowPath, screenshotPath, only));
+  const photograph = (page) => run(page, workflowPath, screenshotPath, more.includes("graph"));
+  const settings = { "Comfy.VueNodes.Enabled": more.includes("nodes2") };
+  const result = await withFrontend(url, photograph, settings);
   console.log(JSON.stringify({ ...result, seconds: (Date.now() - start) / 1000 }));
   process.exit(result.success ? 0 : 1);
 }

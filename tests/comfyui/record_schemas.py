@@ -6,20 +6,10 @@
 """
 
 import json
+from pathlib import Path
 from typing import Any
 
-CORE_NODES = (  # of the shipped workflows
-    "LoadImage",
-    "SaveImage",
-    "PreviewImage",
-    "PreviewAny",
-    "CheckpointLoaderSimple",
-    "CLIPTextEncode",
-    "ControlNetLoader",
-    "UpscaleModelLoader",
-    "ImageUpscaleWithModel",
-    "ImageScaleBy",
-)
+WORKFLOWS = Path(__file__).resolve().parent / "api"
 FIELDS = ("display_name", "description", "category", "output_node", "output", "output_name")
 
 
@@ -36,13 +26,22 @@ def searched(nodes: dict[str, Any]) -> dict[str, list[str]]:
 
 
 def core_inputs(nodes: dict[str, Any]) -> dict[str, Any]:
-    """Of core's nodes only the names and types of inputs (their options name local files)."""
+    """Of core's nodes in the shipped workflows only names and types of inputs, by group.
+
+    Their options name local files. Nodes of other packs are not in core.
+    """
+    prompts = [json.loads(path.read_text()) for path in WORKFLOWS.glob("*.json")]
+    used = {node["class_type"] for prompt in prompts for node in prompt.values()}
     return {
         name: {
-            "inputs": {k: _type(v) for k, v in _flat(nodes[name])["required"].items()},
+            "inputs": {
+                group: {label: _type(spec) for label, spec in members.items()}
+                for group, members in _flat(nodes[name]).items()
+            },
             "output": nodes[name]["output"],
         }
-        for name in CORE_NODES
+        for name in sorted(used)
+        if name in nodes and not name.startswith("DLM_")
     }
 
 
