@@ -19,6 +19,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 CONNECTION = 10.0  # seconds that a scheduler may take to answer
+LOOK_EVERY = 2.0  # seconds between two looks at who is there
 PATIENCE = 120.0  # seconds that a cluster may be without any worker
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -34,7 +35,7 @@ class Workers:
     Attributes:
         open: an executor; called again when one has broken.
         window: jobs that are handed out at once.
-        check: raises RuntimeError if nobody is left to work; called while nothing is finished.
+        check: raises RuntimeError if nobody is left to work; called again and again meanwhile.
         words: for the user: how many, and where.
     """
 
@@ -154,14 +155,18 @@ def _cluster_workers(client: Any, address: str, patience: float) -> Workers:
     def workers() -> dict[str, Any]:
         return client.scheduler_info(n_workers=-1)["workers"]
 
-    last_seen = [time.monotonic()]
+    looked = seen = time.monotonic()
 
     def check() -> None:
+        nonlocal looked, seen
+        if time.monotonic() - looked < min(LOOK_EVERY, patience):
+            return
+        looked = time.monotonic()
         if client.status != "running":
             raise RuntimeError(f"the scheduler at {address} is gone: start it, and run this again")
         if workers():
-            last_seen[0] = time.monotonic()
-        elif time.monotonic() - last_seen[0] > patience:
+            seen = looked
+        elif looked - seen > patience:
             raise RuntimeError(
                 f"{address} has had no worker for {patience:.0f} s: start some, and run this again"
             )

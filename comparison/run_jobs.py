@@ -15,6 +15,7 @@ Running = dict[Future, tuple[int, Any]]  # numbered jobs
 PULSE = 2.0  # seconds after which it is asked whether anybody is still there
 SUSPECT = 2  # deaths in company after which a job runs alone
 GUILTY = 2  # deaths alone after which it is given up
+HOPELESS = 6  # deaths in a row, with nothing finished between them, after which all is
 
 
 class WorkerDiedError(RuntimeError):
@@ -35,8 +36,9 @@ def run_jobs(
         run: a function that other processes can import.
         workers: who does them.
     Returns: each job with its outcome, or what was raised, as they come.
-    Raises: RuntimeError if nobody is left to work.
+    Raises: RuntimeError if nobody is left to work, or workers die whatever they begin.
     """
+    in_a_row = 0
     waiting, deaths, deaths_alone = deque(enumerate(jobs)), Counter(), Counter()
     running: Running = {}
     executor = workers.open()
@@ -44,13 +46,19 @@ def run_jobs(
         while waiting or running:
             broken = _hand_out(executor, run, waiting, running, deaths, workers.window)
             done, _ = wait(running, None if broken else PULSE, FIRST_COMPLETED)
-            if not done and not broken:
-                workers.check()
+            workers.check()
             if not broken and not any(_is_broken(future) for future in done):
+                in_a_row = 0 if done else in_a_row
                 yield from _finished(done, running)
                 continue
             wait(running)  # all break together, but for those that were just finished
-            yield from _finished([f for f in running if not _is_broken(f)], running)
+            whole = [future for future in running if not _is_broken(future)]
+            in_a_row = 1 if whole else in_a_row + 1
+            yield from _finished(whole, running)
+            if in_a_row >= HOPELESS:
+                raise WorkerDiedError(
+                    f"workers died {HOPELESS} times in a row: take fewer of them, or --workers 1"
+                )
             lost = list(running.values())
             running.clear()
             executor.shutdown(wait=False)

@@ -45,6 +45,12 @@ def test_a_dying_process_costs_its_own_job_only(work, tmp_path):
     assert len((tmp_path / "5.log").read_text().splitlines()) >= 2
 
 
+def test_workers_that_die_whatever_they_begin_end_the_run(work, tmp_path):
+    jobs = [(str(tmp_path), 3)] * 20
+    with process_pool(2, []) as workers, pytest.raises(WorkerDiedError, match="in a row"):
+        list(run_jobs(jobs, work.double_or_die, workers))
+
+
 def test_at_most_a_window_of_jobs_is_handed_out(work):
     submitted = []
 
@@ -154,6 +160,27 @@ def test_a_cluster_loses_no_job_when_a_worker_dies(work, tmp_path, dask_cluster)
     assert isinstance(outcomes.pop(4), ValueError)
     assert outcomes == {number: 2 * number for number in (0, 1, 2, 5, 6, 7)}
     assert len((tmp_path / "5.log").read_text().splitlines()) >= 2
+
+
+def test_a_cluster_is_given_its_patience_anew_whenever_workers_were_seen(monkeypatch):
+    now, there = [0.0], [{"worker": {"nthreads": 1}}]
+    monkeypatch.setattr(executors.time, "monotonic", lambda: now[0])
+
+    class Client:
+        status = "running"
+
+        def scheduler_info(self, n_workers):
+            return {"workers": there[0]}
+
+    workers = executors._cluster_workers(Client(), "tcp://x:1", patience=100)
+    for now[0] in (50, 150, 250):  # busy for longer than its patience
+        workers.check()
+    there[0] = {}
+    for now[0] in (260, 340):
+        workers.check()
+    now[0] = 351
+    with pytest.raises(RuntimeError, match="no worker for 100 s"):
+        workers.check()
 
 
 def test_a_cluster_without_workers_is_waited_for_only_so_long(work, dask_cluster):
