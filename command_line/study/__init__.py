@@ -6,4 +6,5 @@ COMMANDS: dict[str, str] = {
     "select": "choose what is shown",
     "serve": "let people compare",
     "analyse": "rank entrants by votes, with tests and a report",
+    "demo": "a whole small study, with simulated observers",
 }
