@@ -6,8 +6,10 @@ argument, unless it is "internal".
 """
 
 import argparse
+import errno
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import MISSING, field, fields, is_dataclass
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -109,7 +111,7 @@ def _words(each: _Argument) -> dict[str, Any]:
     words = {**({} if "type" in reading else _reading(each.hint)), **reading}
     words["help"] = each.metadata["help"]
     if each.metadata.get("kind") == "path":
-        words["metavar"] = "PATH"
+        words |= {"metavar": "PATH", "type": lambda text: str(named_path(text))}
     optional = each.default is not MISSING
     if optional:
         words["default"] = each.default
@@ -127,5 +129,22 @@ def _reading(hint: Any) -> dict[str, Any]:
     if origin is Literal:
         return {"choices": inner}
     if origin is tuple:
-        return {"type": inner[0], "nargs": "+" if Ellipsis in inner else len(inner)}
+        return {**_reading(inner[0]), "nargs": "+" if Ellipsis in inner else len(inner)}
+    if hint is Path:
+        return {"type": named_path}
     return {"action": "store_true"} if hint is bool else {"type": hint}
+
+
+def named_path(text: str) -> Path:
+    """A path as an argument gives it: an empty one, which would be the folder one is in, is none.
+
+    Raises: argparse.ArgumentTypeError for an empty one, or one that no system can hold.
+    """
+    if not text.strip() or "\0" in text:
+        raise argparse.ArgumentTypeError(f"{text!r} is no path: give a file or folder")
+    try:
+        Path(text).stat()
+    except OSError as error:
+        if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+            raise argparse.ArgumentTypeError(f"{text[:60]}: {error.strerror}") from None
+    return Path(text)

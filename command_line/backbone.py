@@ -36,7 +36,8 @@ class BackboneChoice:
         """The files and folders that it names."""
         fields_ = {f.name: f for row in BACKBONES.values() for f in fields(row.options)}
         named = [v for k, v in self.given.items() if fields_[k].metadata.get("kind") == "path"]
-        return [Path(place) for place in (self.backbone.partition(":")[2], self.backbone, *named)]
+        places = (self.backbone.partition(":")[2], self.backbone, *named)
+        return [Path(place) for place in places if place]
 
     def checked(self) -> Loading:
         """What is to be loaded.
@@ -55,7 +56,8 @@ class BackboneChoice:
                 )
         chosen = {"path": path, **self.given} if "path" in known else self.given
         for option_name, value in chosen.items():
-            if known[option_name].metadata.get("kind") == "path" and not Path(value).exists():
+            is_path = known[option_name].metadata.get("kind") == "path"
+            if is_path and not (value.strip() and Path(value).exists()):
                 raise ValueError(
                     f"there is no {value!r}: give a file or folder, or --backbone pocket"
                 )

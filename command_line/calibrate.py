@@ -40,13 +40,16 @@ def run(options: Options) -> int:
 
     Returns: 0. Raises: ValueError for what cannot be calibrated.
     """
-    from ..files.state_file import check_writable
+    from ..files.pictures import find_pictures
+    from ..files.written import check_writable
     from ..iqa_priors.calibration import save_calibration
     from ..iqa_priors.catalog import PRIORS
 
     if options.prior not in PRIORS:
         raise ValueError(f"unknown prior {options.prior!r}: choose from {', '.join(PRIORS)}")
-    check_writable(options.output)
+    read = find_pictures(options.folder) if options.folder else [options.scores]
+    check_distinct((options.output,), read)
+    check_writable(options.output, streams=True)
     calibration = _fitted(options, PRIORS[options.prior].lower_better)
     save_calibration(options.output, calibration)
     print(f"{options.output}: {_described(calibration)}")
@@ -64,7 +67,6 @@ def _fitted(options: Options, lower_better: bool) -> Calibration:
         return calibrate_to_scores(prior, scores, lower_better, folder.name)
     if file is None:
         raise ValueError("there is nothing to fit to: give --scores or --folder")
-    check_distinct((options.output,), (file,))
     scores, opinions = read_scores(file)
     return calibrate_to_opinions(prior, scores, opinions, lower_better, options.scale, file.name)
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .arguments import argument, option
+from .distinct import check_distinct, check_unnamed, force_option
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,16 +14,17 @@ class Options:
     ram: Path = argument("ram_swin_large_14m.pth")
     dape: Path = argument("DAPE.pth")
     output: Path = option("dape.safetensors", "-o", "--output")
+    force: bool = force_option()
 
 
 def run(options: Options) -> int:
     """Merge DAPE into RAM's image encoder and write that."""
     from ..edict.backbones.seesr.dape import convert
+    from ..files.written import check_writable
 
-    if options.output.exists():
-        raise ValueError(f"{options.output} is there already: choose another name, or delete it")
-    if not options.output.parent.is_dir():
-        raise ValueError(f"{options.output.parent} is no folder: make it first")
+    check_distinct((options.output,), (options.ram, options.dape))
+    check_unnamed((options.output,), options.force)
+    check_writable(options.output)
     count = convert(options.ram, options.dape, options.output)
     print(f"{options.output}: {count} tensors, RAM's image encoder with DAPE; the pickles can go")
     return 0

@@ -1,7 +1,20 @@
-"""No file is overwritten that is read, or written twice."""
+"""No file is overwritten that is read, written twice, or there already and not named."""
 
-from collections.abc import Iterable
+import itertools
+import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+
+from .arguments import option
+
+SEARCHED = 100_000  # files of a folder that is read; a model's has some dozens
+
+
+def force_option() -> bool:
+    """A field that allows files to be replaced that the user did not name."""
+    return option(
+        "replace files that are there already and whose names were not given", default=False
+    )
 
 
 def check_distinct(written: Iterable[Path], read: Iterable[Path | None]) -> None:
@@ -9,13 +22,40 @@ def check_distinct(written: Iterable[Path], read: Iterable[Path | None]) -> None
 
     Args:
         written: files that will be written; they need not exist.
-        read: files that are read; None where none was given.
+        read: files that are read, and folders of which any file may be; None where none was given.
     """
-    taken = {_key(path) for path in read if path is not None}
-    for path in written:
-        if _key(path) in taken:
+    files = [(path, _key(path)) for path in written]
+    sources = {path: _key(path) for path in read if path is not None}
+    taken = set(sources.values())
+    for path, key in files:
+        if key in taken:
             raise ValueError(f"{path} is an input or named twice: choose another file to write")
-        taken.add(_key(path))
+        taken.add(key)
+    # A file that is not there yet may well be written into a folder that is read.
+    existing = {key: path for path, key in files if os.path.exists(path)}
+    for folder in (path for path in sources if existing and path.is_dir()):
+        for inside in map(_key, _inside(folder)):
+            if inside in existing:
+                raise ValueError(
+                    f"{existing[inside]} is a file of {folder}, which is read: choose another file "
+                    "to write"
+                )
+
+
+def check_unnamed(paths: Iterable[Path], force: bool) -> None:
+    """Raise ValueError if a file is there whose name the user did not give, unless by force."""
+    there = [] if force else [path for path in paths if os.path.lexists(path)]
+    if there:
+        more = f" and {len(there) - 1} more" if len(there) > 1 else ""
+        raise ValueError(
+            f"{there[0]}{more}, which would be replaced, is there already: choose another name, "
+            "or allow it with --force"
+        )
+
+
+def _inside(folder: Path) -> Iterator[Path]:
+    walk = (Path(place) / name for place, _, names in os.walk(folder) for name in names)
+    return itertools.islice(walk, SEARCHED)
 
 
 def _key(path: Path) -> object:
@@ -23,5 +63,5 @@ def _key(path: Path) -> object:
     try:
         status = path.stat()
         return status.st_dev, status.st_ino
-    except OSError:
-        return path.resolve()
+    except (OSError, ValueError):
+        return os.path.normcase(os.path.realpath(path))

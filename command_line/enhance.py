@@ -12,7 +12,7 @@ def run(options: Options) -> int:
     Returns: 0, 3 if a picture failed, 2 if a single one could not be worked on, 130 after Ctrl-C.
     """
     from ..fidelity.loading import load_fidelity
-    from ..files.state_file import write_atomically
+    from ..files.written import write_atomically
     from .enhance_jobs import Tools, enhance_jobs
     from .plan import plan
 
@@ -21,7 +21,7 @@ def run(options: Options) -> int:
     prior = options.prior.load(options.device)
     loading = options.backbone.checked()
     jobs, reports = plan(options, prior, fidelity if settings.use_fidelity else None)
-    code = FAILED if reports else 0
+    code = FAILED if any("error" in report for report in reports.values()) else 0
     tools = Tools(loading.load(options.device), prior, fidelity, settings)
     try:
         return enhance_jobs(jobs, tools, options, reports) or code

@@ -12,6 +12,7 @@ from .arguments import argument, option
 from .backbone import BackboneChoice
 from .bijection import BijectionChoice
 from .device import device_option
+from .distinct import force_option
 from .prior import PriorChoice
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class Options:
     mask: Path | None = option("picture file: white is enhanced, black kept", default=None)
     guard: Path | None = option("picture file: white is held more tightly", default=None)
     anchor_colours: bool = option("only detail may change", default=False)
+    force: bool = force_option()
     backbone: BackboneChoice
     device: str = device_option()
 

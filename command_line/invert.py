@@ -34,7 +34,7 @@ def run(options: Options) -> int:
     from ..edict.inversion_options import InversionOptions
     from ..edict.latents_file import save_latents
     from ..files.pictures import read_picture
-    from ..files.state_file import check_writable
+    from ..files.written import check_writable
 
     inversion = InversionOptions(
         options.steps,

@@ -1,12 +1,14 @@
 """Which pictures are enhanced into which files, all checked before any work begins."""
 
+import logging
 from pathlib import Path
 from typing import NamedTuple
 
 from ..edict.inversion import check_picture
 from ..fidelity.fidelity import Fidelity, check_fidelity
 from ..files.pictures import check_output, find_pictures, read_picture
-from ..files.state_file import check_writable, load_state
+from ..files.state_file import load_state
+from ..files.written import check_writable
 from ..iqa_priors.prior import Prior, check_prior
 from ..map_estimation.comparison_sheet import comparison_size
 from ..map_estimation.report import sheet_size
@@ -14,7 +16,9 @@ from ..map_estimation.resume import STATE_KIND
 from .distinct import check_distinct
 from .enhance_options import Options
 from .failures import EXPECTED, tell
+from .restraints import read_restraints
 
+log = logging.getLogger(__name__)
 # A saved run is a dozen float64 pairs as large as the picture.
 RUN_BYTES = 300  # per pixel
 
@@ -31,8 +35,8 @@ def plan(
 ) -> tuple[list[Job], dict[str, dict]]:
     """What `enhance` will do.
 
-    Returns: what can be worked on, and {name: {"error": why}} of those of a
-        folder that cannot, each told on stderr.
+    Returns: what can be worked on, and of those of a folder that are not, {name: {"error": why}},
+        each told on stderr, or {"skipped": why} where the result is there already.
     Raises: ValueError if no picture can be worked on, or an output cannot be written.
     """
     files, folder = find_pictures(options.input), options.input.is_dir()
@@ -42,7 +46,7 @@ def plan(
     read = (options.mask, options.guard, options.prior.calibration, *options.backbone.files())
     check_distinct((*targets, *extras), (*files, *read))
     for extra in extras:
-        check_writable(extra)
+        check_writable(extra, streams=extra is options.report)
     if not folder:
         job = Job(files[0], targets[0])
         _check_job(job, options, prior, fidelity)
@@ -55,11 +59,19 @@ def plan(
         ) from error
     jobs, reports = [], {}
     for job in map(Job, files, targets):
+        if job.target.exists() and not options.force:
+            reports[job.source.name] = {"skipped": f"{job.target} is there already"}
+            continue
         try:
             _check_job(job, options, prior, fidelity)
             jobs.append(job)
         except EXPECTED as error:
             reports[job.source.name] = {"error": tell(job.source, error)}
+    if skipped := sum("skipped" in report for report in reports.values()):
+        log.warning(
+            "%d of %d pictures are in %s already and are left as they are: --force makes them anew",
+            *(skipped, len(files), options.output),
+        )
     if not jobs:
         raise ValueError(f"none of the pictures in {options.input} can be worked on: see above")
     return jobs, reports
@@ -88,6 +100,7 @@ def _check_job(job: Job, options: Options, prior: Prior, fidelity: Fidelity | No
     picture = read_picture(job.source)
     check_picture(picture.pixels)
     check_prior(prior, picture.pixels)
+    read_restraints(options, picture.pixels)
     if fidelity is not None:
         check_fidelity(fidelity, picture.pixels)
     height, width = picture.pixels.shape[-2:]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ..fidelity.choices import Start
 from .arguments import argument, option
 from .device import check_device, device_option
-from .distinct import check_distinct
+from .distinct import check_distinct, check_unnamed, force_option
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,6 +34,7 @@ class Options:
     size: int | None = option("central square of this many pixels", default=None)
     seed: int = option("of the noise", default=0)
     weights: Path | None = option("the measure's weight file, or its folder", default=None)
+    force: bool = force_option()
     device: str = device_option()
 
 
@@ -48,17 +49,18 @@ def run(options: Options) -> int:
     from ..fidelity.pixel import psnr
     from ..fidelity.recovery import recover_reference, starting_picture
     from ..files.pictures import Picture, check_output, write_image, write_picture
-    from ..files.state_file import check_writable, write_atomically
+    from ..files.written import check_writable, write_atomically
     from ..map_estimation.curves import Curve, plot_curves
 
     check_device(options.device)
-    fidelity = load_fidelity(options.fidelity, options.device, options.weights)
     curve = options.output.with_suffix(".csv")
     plot = options.output.with_name(f"{options.output.stem}_curve.png")
     check_distinct((options.output, curve, plot), (options.reference, options.weights))
+    check_unnamed((curve, plot), options.force)
     for output in (options.output, plot):
         check_output(output)
     check_writable(curve)
+    fidelity = load_fidelity(options.fidelity, options.device, options.weights)
     reference = _reference(options.reference, options.size).to(options.device)
     start = starting_picture(reference, options.start, options.seed)
     with tqdm(total=options.iterations, disable=None, desc=options.fidelity) as bar:

@@ -15,8 +15,8 @@ from torch import Tensor
 from ..fidelity.catalog import VGG16
 from ..fidelity.networks import VGG16_LAYERS, FeatureNetwork, load_weights
 from ..files.pictures import read_picture
-from ..files.state_file import write_atomically
 from ..files.weight_files import find_file, standard_folders
+from ..files.written import write_atomically
 from .preparation import Input
 
 SIDE = 224  # short side that features are taken at

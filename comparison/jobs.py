@@ -16,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
-from ..files.state_file import write_atomically
+from ..files.written import write_atomically
 from .entrants import Entrant
 from .hashing import description_hash, file_hash
 from .preparation import Input

@@ -14,7 +14,7 @@ from PIL import Image, ImageCms
 from torch import Tensor
 
 from ..files.pictures import Picture, find_pictures, read_picture, to_image, write_image
-from ..files.state_file import write_atomically
+from ..files.written import write_atomically
 from .hashing import file_hash
 from .pictures_settings import PicturesSettings
 
@@ -55,7 +55,7 @@ def prepare_pictures(settings: PicturesSettings, folder: Path) -> Iterator[Input
     Raises: ValueError for files that cannot be used, before any work where that is possible.
     """
     sources = find_sources(settings)
-    folder.mkdir(parents=True, exist_ok=True)
+    _claim(folder)
     known = {each.picture: each for each in read_inputs(folder)}
     inputs: list[Input] = []
     for picture, source in sources.items():
@@ -122,6 +122,21 @@ def read_inputs(folder: Path) -> list[Input]:
         return [Input(**each) for each in json.loads((folder / MANIFEST).read_text("utf-8"))]
     except (OSError, ValueError, TypeError):
         return []
+
+
+def _claim(folder: Path) -> None:
+    """Make the folder, with the list that says it is a study's, before any picture is in it.
+
+    Raises: ValueError for a folder of someone else's pictures, which would be replaced.
+    """
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / MANIFEST).exists():
+        raise ValueError(
+            f"{folder} was not made by a study (it has no {MANIFEST}) and its files would be "
+            'replaced: choose another folder = "..." for the study'
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / MANIFEST).exists():
+        write_atomically(folder / MANIFEST, b"[]")
 
 
 def _is_current(before: Input, target: Path, source_sha256: str, side: int) -> bool:

@@ -18,7 +18,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from ..files.state_file import write_atomically
+from ..files.written import write_atomically
 from .distances import Distances
 from .features import diversity_of, read_features
 from .jobs import Job, done_record

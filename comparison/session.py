@@ -16,7 +16,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal
 
-from ..files.state_file import write_atomically
+from ..files.written import write_atomically
 from .material import gather_material, result_file
 from .observer_names import checked_name, is_robot, robot_name
 from .session_settings import SessionSettings

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from .entrants import Entrant
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+=()-]{0,59}")  # safe as a folder's on every system
+# What a study makes in its folder.
+WRITTEN = ("inputs", "results", "results.csv", "pairs.csv", "selection.json", "votes", "analysis")
 # The tables of a study file besides its entrants: a dataclass and a line each.
 TABLES: dict[str, type] = {
     "pictures": PicturesSettings,
@@ -82,6 +84,21 @@ def load_study(path: Path) -> Study:
     root = path.absolute().parent
     tables["pictures"] = tables["pictures"].within(root)
     return Study(path, _folder(table, path, root), _entrants(table, path, root), **tables)
+
+
+def check_rooms(study: Study) -> None:
+    """Raise ValueError where what the study reads lies where it writes."""
+    from .entrants.ready import Ready
+
+    own = {(study.folder / name).resolve() for name in WRITTEN}
+    ready = (each.folder for each in study.entrants.values() if isinstance(each, Ready))
+    for read in (study.pictures.folder, study.pictures.exclude, *ready):
+        place = None if read is None else read.resolve()
+        if place is not None and own & {place, *place.parents}:
+            raise ValueError(
+                f"{study.file}: {read} lies where the study writes: move it out of "
+                f"{', '.join(WRITTEN)} in {study.folder}, or choose another folder for the study"
+            )
 
 
 def _folder(table: dict[str, Any], path: Path, root: Path) -> Path:

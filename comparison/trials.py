@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
-from ..files.state_file import write_atomically
+from ..files.written import write_atomically
 from .session_settings import SessionSettings
 from .votes import SPOILT, Kind
 

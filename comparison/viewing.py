@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from ..files.state_file import write_atomically
+from ..files.written import write_atomically
 
 # What is kept, and the largest number that it may be; 0 means a text.
 KNOWN = {

@@ -134,7 +134,7 @@ def save_head(path: Path, head: VaeQaHead, channels: Sequence[int], facts: dict)
     """
     from safetensors.torch import save
 
-    from ..files.state_file import write_atomically
+    from ..files.written import write_atomically
 
     about = {"kind": KIND, "channels": list(channels), "options": asdict(head.options), **facts}
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in head.state_dict().items()}

@@ -13,7 +13,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from .state_file import check_writable, write_atomically
+from .written import check_writable, write_atomically
 
 log = logging.getLogger(__name__)
 MAX_PIXELS = 100_000_000

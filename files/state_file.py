@@ -2,13 +2,12 @@
 
 import hashlib
 import json
-import os
-import secrets
-import shutil
 from pathlib import Path
 
 import torch
 from torch import Tensor
+
+from .written import is_stream, write_atomically
 
 FORMAT = "latent-map state 1"
 
@@ -43,45 +42,6 @@ def save_state(path: Path, kind: str, tensors: dict[str, Tensor], metadata: dict
     write_atomically(path, save(tensors, header))
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file beside `path` and move it there: readers see the old or the new one, whole.
-
-    Raises: OSError naming `path`, with the half-written file removed and the old one untouched.
-    """
-    part = path.with_name(f".latent-map-{secrets.token_hex(8)}")
-    try:
-        with part.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        if path.exists():
-            shutil.copymode(path, part)
-        os.replace(part, path)
-    except BaseException as error:
-        part.unlink(missing_ok=True)
-        if not isinstance(error, OSError):
-            raise
-        text = f"cannot write {path} ({error.strerror}): free some space or choose another folder"
-        raise OSError(error.errno, text) from error
-
-
-def check_writable(path: Path, size: int = 0) -> None:
-    """Raise ValueError if `size` bytes could not be written there, before any work is done."""
-    folder = path.parent
-    if path.is_dir():
-        raise ValueError(f"{path} is a folder: give a file name")
-    if not folder.is_dir():
-        raise ValueError(f"no folder {folder}: make it first")
-    if not os.access(folder, os.W_OK):
-        raise ValueError(f"the folder {folder} may not be written to: choose another")
-    free = shutil.disk_usage(folder).free
-    if free < size:
-        raise ValueError(
-            f"the disk of {path} has {free / 1e6:.1f} MB left, up to {size / 1e6:.1f} MB are "
-            "needed: free some space or choose another folder"
-        )
-
-
 def load_state(path: Path, kind: str) -> tuple[dict[str, Tensor], dict]:
     """Read a state and prove it whole.
 
@@ -90,6 +50,8 @@ def load_state(path: Path, kind: str) -> tuple[dict[str, Tensor], dict]:
     """
     from safetensors import SafetensorError, safe_open
 
+    if is_stream(path):
+        raise ValueError(f"{path} is a device or a pipe: give the name of a state file")
     try:
         with safe_open(path, "pt") as file:
             header = file.metadata() or {}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..files.state_file import write_atomically
+from ..files.written import write_atomically
 from .correlation import plcc, srcc
 
 FEWEST = 5  # scores: two constants, and something left to judge them by

@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 import torch
 from latent_map.files import state_file
-from latent_map.files.state_file import check_writable, load_state, save_state, write_atomically
+from latent_map.files.state_file import load_state, save_state
+from latent_map.files.written import check_writable, write_atomically
+
+from .sample_files import out_of_room
 
 MUTATIONS = 1100
 METADATA = {"backbone": "pocket", "options": {"steps": 20, "mixing": None}, "names": ["ä", "b"]}
@@ -220,6 +223,6 @@ def test_what_cannot_be_written_is_known_before(tmp_path, monkeypatch):
         check_writable(tmp_path / "b" / "a")
     with pytest.raises(ValueError, match="free some space"):
         check_writable(tmp_path / "a", 10**18)
-    monkeypatch.setattr(os, "access", lambda *_: False)
+    monkeypatch.setattr(os, "open", out_of_room)
     with pytest.raises(ValueError, match="may not be written to"):
         check_writable(tmp_path / "a")

@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..arguments import argument, option
+from ..distinct import check_distinct, check_unnamed, force_option
 
 if TYPE_CHECKING:
-    from ...comparison.analysis import Analysis
     from ...comparison.vote_source import VoteSource
+
+SUMMARY, PAGE = "analysis.json", "report.html"  # an earlier analysis is known by both
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class Options:
     draws: int = option("of the bootstrap (default 1000; 0: none)", default=1000)
     seed: int = option("of the bootstrap", default=20240306)
     exclude: tuple[str, ...] = option("observers to leave out; the report says so", default=())
+    force: bool = force_option()
     against: str = option("entrant to show against each other (default: the first)", default="")
 
 
@@ -39,13 +42,14 @@ def run(options: Options) -> int:
     from ...comparison.analysis import AnalysisSettings, analyse
     from ...comparison.caveats import caveats
     from ...comparison.rank_agreement import read_correlations
+    from ...comparison.report.page import write_page
     from ...comparison.report.table import as_markdown
     from ...comparison.report.tables import ranking_table
-    from ...comparison.report.text import as_json
+    from ...comparison.report.text import as_json, text_files, write_text
     from ...comparison.strata import read_strata
     from ...comparison.vote_source import PAIRS, find_source
     from ...comparison.votes import read_votes
-    from ...files.state_file import write_atomically
+    from ...files.written import write_atomically
 
     settings = AnalysisSettings(
         options.level, options.draws, options.seed, options.exclude, options.against
@@ -56,22 +60,36 @@ def run(options: Options) -> int:
     read = read_votes(source.votes, source.entrants)
     strata = read_strata(source.study / PAIRS) if source.study else None
     analysis = analyse(read, settings, source.entrants, correlations, strata)
+    output = options.output or (None if options.json and not source.study else source.output)
+    texts = text_files(analysis) if output else {}
+    _check_written(options, source, texts, output)
     print(as_markdown(ranking_table(analysis)))
     for sentence in caveats(analysis):
         print(f"Note: {sentence}")
     if options.json:
         write_atomically(options.json, as_json(analysis).encode())
         print(f"Numbers: {options.json}")
-    output = options.output or (None if options.json and not source.study else source.output)
     if output:
-        _write(analysis, source, output)
+        write_text(texts, output)
+        write_page(analysis, source, output / PAGE)
+        print(f"Report: {output / PAGE}, tables beside it")
     return 0
 
 
-def _write(analysis: "Analysis", source: "VoteSource", output: Path) -> None:
-    from ...comparison.report.page import write_page
-    from ...comparison.report.text import write_text
+def _check_written(
+    options: Options, source: "VoteSource", texts: dict[str, str], output: Path | None
+) -> None:
+    """Raise ValueError where a file would be overwritten that is no earlier analysis."""
+    from ...comparison.vote_source import PAIRS
+    from ...comparison.votes import find_vote_files
+    from ...files.written import check_writable
 
-    write_text(analysis, output)
-    write_page(analysis, source, output / "report.html")
-    print(f"Report: {output / 'report.html'}, tables beside it")
+    files = [] if output is None else [output / name for name in (*texts, PAGE)]
+    read = [options.srcc, *find_vote_files(source.votes)]
+    read += [options.study] if options.study.is_file() else []
+    read += [source.study / PAIRS] if source.study else []
+    check_distinct([*files, *([options.json] if options.json else [])], read)
+    if options.json:
+        check_writable(options.json, streams=True)
+    if output is not None and not all((output / name).is_file() for name in (SUMMARY, PAGE)):
+        check_unnamed(files, options.force)

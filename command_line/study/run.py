@@ -51,7 +51,7 @@ def run(options: Options) -> int:
     from ...comparison.jobs import done_record, plan_jobs, results_table, run_job
     from ...comparison.run_jobs import run_jobs
     from ...comparison.study_file import load_study
-    from ...files.state_file import write_atomically
+    from ...files.written import write_atomically
     from .inputs import prepare
 
     _check(options)

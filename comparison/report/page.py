@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...files.state_file import write_atomically
+from ...files.written import write_atomically
 from ..analysis import Analysis
 from ..caveats import caveats, names
 from ..thurstone import SCALE, SIGMA

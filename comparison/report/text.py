@@ -1,11 +1,11 @@
 """An analysis as files: a CSV a table, one JSON, one Markdown."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 
-from ...files.state_file import write_atomically
+from ...files.written import write_atomically
 from ..analysis import Analysis
 from ..caveats import caveats
 from ..thurstone import GoodnessOfFit
@@ -112,12 +112,16 @@ def as_text(analysis: Analysis, tables: Sequence[Table]) -> str:
     return "\n".join([*lines, *map(as_markdown, tables)])
 
 
-def write_text(analysis: Analysis, folder: Path) -> list[Path]:
-    """Write TABLE.csv, analysis.json and analysis.md into a folder, which is made if need be."""
-    folder.mkdir(parents=True, exist_ok=True)
+def text_files(analysis: Analysis) -> dict[str, str]:
+    """TABLE.csv, analysis.json and analysis.md: text by the file's name."""
     tables = all_tables(analysis)
     files = {f"{table.name}.csv": as_csv(table) for table in tables}
-    files |= {"analysis.json": as_json(analysis), "analysis.md": as_text(analysis, tables)}
+    return files | {"analysis.json": as_json(analysis), "analysis.md": as_text(analysis, tables)}
+
+
+def write_text(files: Mapping[str, str], folder: Path) -> list[Path]:
+    """Write text by the file's name into a folder, which is made if need be."""
+    folder.mkdir(parents=True, exist_ok=True)
     for name, text in files.items():
         write_atomically(folder / name, text.encode())
     return [folder / name for name in files]

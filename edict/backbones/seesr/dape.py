@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ....files.weights import PICKLES, Stored, fill_module, find_tensors, read_finite, what_is_wrong
+from ....files.written import written_beside
 from .ram import PATCH, ImageEncoder, SwinGeometry
 
 RAM_FILE, DAPE_FILE, MERGED_FILE = "ram_swin_large_14m.pth", "DAPE.pth", "dape.safetensors"
@@ -79,12 +80,8 @@ def convert(ram: Path, dape: Path, out: Path) -> int:
         raise ValueError(f"{out} is no name for the converted file: call it {MERGED_FILE}")
     merged = find_encoder(dape, ram)
     content = {MERGED + k: read_finite(v).float().contiguous() for k, v in merged.items()}
-    partial = out.with_name(out.name + ".partial")
-    try:
-        save_file(content, partial, {"content": "RAM's image encoder with SeeSR's DAPE"})
-        partial.replace(out)
-    finally:
-        partial.unlink(missing_ok=True)
+    with written_beside(out) as part:
+        save_file(content, part, {"content": "RAM's image encoder with SeeSR's DAPE"})
     return len(content)
 
 

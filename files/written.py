@@ -1,0 +1,145 @@
+"""Files written whole or not at all, and never in the place of what is no file."""
+
+import errno
+import os
+import secrets
+import shutil
+import stat
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file beside `path` and move it there: readers see the old or the new one, whole.
+
+    What a link points to is written, and the link stays. A device or a pipe is written into; a pipe
+    that nobody reads is refused, so that nothing waits for ever.
+
+    Raises: OSError naming `path`, with the half-written file removed and the old one untouched.
+    """
+    try:
+        if is_stream(path):
+            _write_into(path, content)
+        else:
+            _replace(Path(os.path.realpath(path)), content)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        text = f"cannot write {path} ({reason}): free some space or choose another folder"
+        raise OSError(error.errno, text) from error
+
+
+def _replace(path: Path, content: bytes) -> None:
+    with written_beside(path) as part, part.open("xb") as file:
+        file.write(content)
+
+
+@contextmanager
+def written_beside(path: Path) -> Iterator[Path]:
+    """Within, a file with a name of its own is written; at the end it is on the disk as `path`.
+
+    Where that fails, what was written is removed, and a file that was there stays as it was.
+    """
+    part = _part_of(path)
+    try:
+        yield part
+        with part.open("rb+") as file:
+            os.fsync(file.fileno())
+        if path.exists():
+            shutil.copymode(path, part)
+        os.replace(part, path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def _part_of(path: Path) -> Path:
+    return path.with_name(f".latent-map-{secrets.token_hex(8)}")
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a new name last through a loss of power; only some systems can, and need it."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:  # Windows opens no folders
+        return
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
+            raise
+    finally:
+        os.close(handle)
+
+
+def _write_into(path: Path, content: bytes) -> None:
+    if sys.platform == "win32":
+        handle = os.open(path, os.O_WRONLY)
+    else:
+        handle = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+        os.set_blocking(handle, True)
+    with open(handle, "wb") as file:
+        file.write(content)
+
+
+def is_stream(path: Path) -> bool:
+    """Whether a path is a device, a pipe or a socket, also through links."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def check_writable(path: Path, size: int = 0, streams: bool = False) -> None:
+    """Raise ValueError if `size` bytes could not be written there, before any work is done.
+
+    Args:
+        path: a file that may be there already.
+        size: bytes.
+        streams: whether a device or a pipe will do.
+    """
+    _check_name(path)
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder: give a file name")
+    if is_stream(path):
+        if not streams or not os.access(path, os.W_OK) or stat.S_ISSOCK(path.stat().st_mode):
+            raise ValueError(f"{path} is a device or a pipe: give the name of a file")
+        return
+    if path.is_symlink():
+        path = Path(os.path.realpath(path))
+    folder = path.parent
+    if not folder.is_dir():
+        raise ValueError(f"no folder {folder}: make it first")
+    _try_writing(path)
+    free = shutil.disk_usage(folder).free
+    if free < size:
+        raise ValueError(
+            f"the disk of {path} has {free / 1e6:.1f} MB left, up to {size / 1e6:.1f} MB are "
+            "needed: free some space or choose another folder"
+        )
+
+
+def _check_name(path: Path) -> None:
+    """Raise ValueError for a name that no file can have."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass  # told better below
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ValueError(f"{path} cannot be written ({reason}): choose another name") from error
+
+
+def _try_writing(path: Path) -> None:
+    """Raise ValueError where no file can be made: a folder's mode does not say all."""
+    part = _part_of(path)
+    try:
+        os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
+    except OSError as error:
+        raise ValueError(
+            f"the folder {path.parent} may not be written to ({error.strerror}): choose another"
+        ) from error
+    part.unlink()
