@@ -75,6 +75,35 @@ def test_the_first_template_takes_noise_away(server):
     assert any("noise: clearly less" in text for text in said)
 
 
+def with_a_picture(blueprint: dict) -> dict:
+    """A blueprint's node with the sample picture as its first input."""
+    graph = json.loads(json.dumps(blueprint))
+    (host,) = graph["nodes"]
+    output = {"name": "image", "type": "IMAGE", "links": [9001]}
+    place = {"pos": [-500, 0], "size": [300, 300], "flags": {}, "order": 0, "mode": 0}
+    sample = {"id": 1001, "type": "DLM_SamplePicture", "inputs": [], "outputs": [output], **place}
+    graph["nodes"].append({**sample, "properties": {}})
+    graph["links"].append([9001, 1001, 0, host["id"], 0, "IMAGE"])
+    host["inputs"][0]["link"] = 9001
+    graph["last_node_id"], graph["last_link_id"] = 1001, 9001
+    return graph
+
+
+def test_the_blueprints_are_offered(server):
+    offered = server.request("/global_subgraphs").values()
+    ours = {item["name"] for item in offered if item["info"]["node_pack"].endswith("latent-map")}
+    assert ours == {path.stem for path in (REPOSITORY / "subgraphs").glob("*.json")}
+
+
+def test_a_blueprint_runs_on_the_canvas(server, tmp_path):
+    path = REPOSITORY / "subgraphs" / "Enhance picture (latent MAP).json"
+    graph = tmp_path / "graph.json"
+    graph.write_text(json.dumps(with_a_picture(json.loads(path.read_text()))))
+    result = in_the_frontend("canvas.mjs", server.url, graph, tmp_path / "canvas.png")
+    assert result["success"]
+    assert any(output.get("images") for output in result["outputs"].values())
+
+
 @pytest.fixture(scope="module")
 def furnished(tmp_path_factory):
     """A server with files of the right names, empty ones, and stand-ins for other packs' nodes."""

@@ -54,7 +54,7 @@ const PACKS = [
 ];
 
 // Runs in the page.
-async function build({ columns, nodes, links }, { sizes, width, gaps }) {
+async function build({ columns, nodes, links, app: shown }, { sizes, width, gaps }) {
   app.graph.clear();
   const made = {};
   for (const [name, [type, widgets, more = {}]] of Object.entries(nodes)) {
@@ -110,6 +110,10 @@ async function build({ columns, nodes, links }, { sizes, width, gaps }) {
     source.connect(slot(source.outputs, output), target, slot(target.inputs, input));
   }
   const workflow = app.graph.serialize();
+  if (shown) {
+    const inputs = shown.inputs.map((widget) => widget.split(".")).map(([name, label]) => [String(made[name].id), label]);
+    workflow.extra = { linearData: { inputs, outputs: shown.outputs.map((name) => String(made[name].id)) } };
+  }
   return { workflow, prompt: (await app.graphToPrompt()).output };
 }
 
@@ -122,7 +126,8 @@ function tidy(workflow, version) {
   const extent = [0, 1].map((i) => Math.max(...workflow.nodes.map((n) => n.pos[i] + n.size[i])));
   const fits = [0, 1].map((i) => (VIEW[i] - MARGIN[i][0] - MARGIN[i][1]) / extent[i]);
   const scale = Math.floor(100 * Math.min(1, ...fits)) / 100;
-  workflow.extra = { ds: { scale, offset: MARGIN.map(([start]) => start / scale) } };
+  const { linearData } = workflow.extra ?? {}; // what app mode shows
+  workflow.extra = { ds: { scale, offset: MARGIN.map(([start]) => start / scale) }, ...(linearData ? { linearData } : {}) };
   workflow.id = "00000000-0000-0000-0000-000000000000"; // ComfyUI gives the opened copy one of its own
   return workflow;
 }

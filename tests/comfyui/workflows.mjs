@@ -2,7 +2,8 @@
 //
 // A node is [type, widgets, more]; `more` may hold a title, a width and a height, and `muted`. A link is
 // "from.output -> to.input". What is in a column stands below each other; a number between columns is a gap, and
-// null starts a new row of columns. `build_workflows.mjs` finds the places.
+// null starts a new row of columns. `app` is what ComfyUI's app mode shows: widgets and nodes. `build_workflows.mjs`
+// finds the places.
 
 const SD15 = { ckpt_name: "v1-5-pruned-emaonly-fp16.safetensors" };
 const SDXL = { ckpt_name: "sd_xl_base_1.0.safetensors" };
@@ -79,6 +80,7 @@ function backbone(tile) {
 // Parts side by side, from left to right.
 function joined(...parts) {
   return {
+    ...Object.assign({}, ...parts.map(({ app }) => (app ? { app } : {}))),
     columns: parts.flatMap((part) => part.columns ?? []),
     nodes: Object.assign({}, ...parts.map((part) => part.nodes)),
     links: parts.flatMap((part) => part.links ?? []),
@@ -105,6 +107,7 @@ export const WORKFLOWS = {
       sample,
     }),
     enhanced("sample.image"),
+    { app: { inputs: ["enhance.preset", "enhance.strength"], outputs: ["compare", "save"] } },
   ),
   "Enhance step by step": joined(
     alone({

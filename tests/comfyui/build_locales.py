@@ -1,0 +1,86 @@
+"""Write locales/*/nodeDefs.json, the texts of the nodes in ComfyUI's own format.
+
+    python tests/comfyui/build_locales.py
+
+English is what the schemas say (tests/data/object_info.json); others are made of
+locales/LANGUAGE/words.json: `names` of inputs and outputs, `nodes` with title and description.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+LOCALES = ROOT / "locales"
+Texts = dict[str, Any]
+
+
+def recorded() -> dict[str, Texts]:
+    """The nodes' schemas."""
+    return json.loads((ROOT / "tests" / "data" / "object_info.json").read_text())["nodes"]
+
+
+def inputs_of(node: Texts) -> list[list]:
+    """Each input as [name, type, options]."""
+    return [entry for group in node["inputs"].values() for entry in group]
+
+
+def key(name: str) -> str:
+    """A name as the frontend looks it up: dots would lead deeper."""
+    return name.replace(".", "_")
+
+
+def english(nodes: dict[str, Texts]) -> Texts:
+    """What the schemas say."""
+    return {
+        name: {
+            "display_name": node["display_name"],
+            "description": node["description"],
+            "inputs": {
+                key(label): {"name": label, "tooltip": options["tooltip"]}
+                for label, _, options in inputs_of(node)
+            },
+            "outputs": {
+                str(index): {"name": label, "tooltip": tooltip}
+                for index, (label, tooltip) in enumerate(
+                    zip(node["output_name"], node["tooltips"], strict=True)
+                )
+            },
+        }
+        for name, node in nodes.items()
+    }
+
+
+def translated(nodes: dict[str, Texts], words: Texts) -> Texts:
+    """Titles, descriptions and labels in another language; tooltips stay English."""
+    made = {}
+    for name, node in nodes.items():
+        title, description = words["nodes"][name]
+        made[name] = {
+            "display_name": title,
+            "description": description,
+            "inputs": {
+                key(label): {"name": words["names"][label]} for label, *_ in inputs_of(node)
+            },
+            "outputs": {
+                str(index): {"name": words["names"][label]}
+                for index, label in enumerate(node["output_name"])
+            },
+        }
+    return made
+
+
+def locales() -> dict[str, Texts]:
+    """All of them by language."""
+    nodes = recorded()
+    made = {"en": english(nodes)}
+    for path in LOCALES.glob("*/words.json"):
+        made[path.parent.name] = translated(nodes, json.loads(path.read_text(encoding="utf-8")))
+    return made
+
+
+if __name__ == "__main__":
+    for language, texts in locales().items():
+        (LOCALES / language).mkdir(parents=True, exist_ok=True)
+        text = json.dumps(texts, ensure_ascii=False, indent=1) + "\n"
+        (LOCALES / language / "nodeDefs.json").write_text(text, encoding="utf-8")

@@ -1,0 +1,39 @@
+"""The texts of the nodes by language: all there, none left over."""
+
+import json
+
+import pytest
+
+from .comfyui.build_locales import LOCALES, locales, recorded
+
+MADE = locales()
+
+
+@pytest.mark.parametrize("language", sorted(MADE))
+def test_a_locale_is_what_the_schemas_and_words_make(language):
+    path = LOCALES / language / "nodeDefs.json"
+    assert json.loads(path.read_text(encoding="utf-8")) == MADE[language], (
+        "run python tests/comfyui/build_locales.py"
+    )
+
+
+@pytest.mark.parametrize("language", sorted(MADE))
+def test_a_locale_has_the_keys_of_english(language):
+    for name, texts in MADE["en"].items():
+        other = MADE[language][name]
+        assert other["inputs"].keys() == texts["inputs"].keys()
+        assert other["outputs"].keys() == texts["outputs"].keys()
+        assert other["display_name"]
+        assert other["description"]
+
+
+def test_no_word_is_left_over():
+    nodes = recorded()
+    used = {
+        entry[0] for node in nodes.values() for group in node["inputs"].values() for entry in group
+    }
+    used |= {label for node in nodes.values() for label in node["output_name"]}
+    for path in LOCALES.glob("*/words.json"):
+        words = json.loads(path.read_text(encoding="utf-8"))
+        assert set(words["names"]) == used, path
+        assert set(words["nodes"]) == set(nodes), path
