@@ -18,7 +18,7 @@ from ..iqa_priors.prior import Prior, check_climbable, check_prior
 from .objective import Objective
 from .restraints import FREE, Restraints
 from .result import MapResult, NonFiniteError, Status, TraceRow
-from .resume import describe_run, go_on, read_run, run_and_keep
+from .resume import KeptRuns, describe_run, go_on, read_run, run_and_keep
 from .settings import MapSettings
 from .solver import Callback, MapSolver
 from .spaces import DiffusionSpace, PixelSpace, Space
@@ -118,20 +118,23 @@ def enhance_each(
     image: Tensor,
     enhancer: Enhancer,
     callback: Callback | None = None,
-    state: Path | None = None,
+    state: Path | KeptRuns | None = None,
     restraints: Restraints = FREE,
     device: torch.device | None = None,
 ) -> Iterator[MapResult]:
     """`enhance`, each picture when its result is asked for: memory is one picture's.
 
     Args:
+        state: as for `enhance`; or where a whole batch's are kept until all of it is done.
         device: where the backbone is; each picture and its masks go there when their turn comes,
             and the results, which are on the CPU, leave nothing there. Default: where they are.
     Raises: as `enhance`; what can be refused is, before the first result is asked for.
     """
     enhancer.check(image, restraints)
-    if state is not None and len(image) > 1:
+    if isinstance(state, Path) and len(image) > 1:
         raise ValueError(f"a state file keeps one picture, the batch holds {len(image)}")
+
+    kept: list[Path] = []  # of the batch's pictures that are done
 
     def one(index: int, cancelled: bool) -> MapResult:
         item = image[index : index + 1].detach().to(device or image.device).clamp(0, 1)
@@ -142,18 +145,27 @@ def enhance_each(
             return _untouched(item, Status.NOTHING_TO_DO)
         if cancelled:
             return _untouched(item, Status.CANCELLED)
-        name = f"picture {index + 1} of {len(image)}"
-        return _enhance_one(item, enhancer, held, report, state, name if len(image) > 1 else "")
+        name = f"picture {index + 1} of {len(image)}" if len(image) > 1 else ""
+        if not isinstance(state, KeptRuns):
+            return _enhance_one(item, enhancer, held, report, state, name)
+        kept.append(path := state.path(_describe(item, enhancer, held, None)))
+        state.prepare(path)
+        return _enhance_one(item, enhancer, held, report, path, name, state.tell)
 
-    return _in_turn(one, len(image))
+    return _in_turn(one, len(image), kept)
 
 
-def _in_turn(one: Callable[[int, bool], MapResult], count: int) -> Iterator[MapResult]:
+def _in_turn(
+    one: Callable[[int, bool], MapResult], count: int, kept: list[Path]
+) -> Iterator[MapResult]:
+    """The results one by one; states kept for the batch's sake go when all of it is done."""
     cancelled = False
     for index in range(count):
         result = one(index, cancelled)
         cancelled = cancelled or result.status is Status.CANCELLED
         yield result
+    for path in () if cancelled else kept:
+        path.unlink(missing_ok=True)
 
 
 def _enhance_one(
@@ -163,8 +175,12 @@ def _enhance_one(
     callback: Callback | None,
     state: Path | None,
     name: str,
+    tell: Callable[[str], None] | None = None,
 ) -> MapResult:
-    """Enhance one picture; one of a batch, which has a name, gives what it had reached."""
+    """Enhance one picture; one of a batch, which has a name, gives what it had reached.
+
+    Where somebody is told, the states of a batch's pictures are kept when they are done, too.
+    """
     saved = read_run(state)
     if saved is not None:
         enhancer = replace(enhancer, settings=saved.settle_tile(enhancer.settings))
@@ -178,7 +194,10 @@ def _enhance_one(
             description = _describe(picture, enhancer, restraints, space.tile)
             if saved is not None:
                 go_on(solver, saved, description)
-            result = run_and_keep(solver, callback, state, description)
+                if tell is not None:
+                    tell(f"went on from iterate {solver.progress.iteration} of {state}")
+            finished = tell is not None and bool(name)
+            result = run_and_keep(solver, callback, state, description, tell, finished)
     except (NonFiniteError, torch.OutOfMemoryError) as error:
         if not name:
             if isinstance(error, NonFiniteError) and error.result is not None:

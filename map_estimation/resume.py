@@ -1,8 +1,9 @@
 """Runs that can be interrupted: their state is kept in a file, and a later run goes on from it."""
 
 import hashlib
+import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,10 @@ from torch import Tensor
 from ..edict.backbones import REPLACED
 from ..edict.inversion_options import describe_options, options_from
 from ..files.state_file import load_state, save_state
-from .result import MapResult, NonFiniteError, Status
+from .result import MapResult, NonFiniteError, Status, TraceRow
 from .settings import MapSettings, describe_settings
 from .solver import Callback, MapSolver
-from .solver_state import restore, state_of
+from .solver_state import best_and_trace, restore, state_of
 
 log = logging.getLogger(__name__)
 STATE_KIND = "MAP estimation"
@@ -51,6 +52,55 @@ class SavedRun:
             return settings
         tile = self.description["settings"]["inversion"]["tile"]
         return replace(settings, inversion=replace(settings.inversion, tile=tile))
+
+
+def _untold(what: str) -> None:
+    """Nobody asks."""
+
+
+@dataclass(frozen=True)
+class KeptRuns:
+    """Where the states of interrupted runs are kept: a file a picture, named by its content.
+
+    Attributes:
+        folder: of the files.
+        go_on: whether to go on from a file that is there; else the run starts anew.
+        lineage: what tells the backbone from others of its name; "" where its name does.
+        tell: is told in words that a run goes on, or was kept.
+    """
+
+    folder: Path
+    go_on: bool = True
+    lineage: str = ""
+    tell: Callable[[str], None] = _untold
+
+    def path(self, description: Mapping[str, Any]) -> Path:
+        """The file of a run, whatever its tile and the version of torch."""
+        said = {name: part for name, part in description.items() if name != "torch"}
+        inversion = {**said["settings"]["inversion"], "tile": None}
+        said["settings"] = {**said["settings"], "inversion": inversion}
+        text = json.dumps([said, self.lineage], sort_keys=True)
+        return self.folder / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.state"
+
+    def prepare(self, path: Path) -> None:
+        """Make the folder; forget what is there where the run is to start anew."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not self.go_on:
+            path.unlink(missing_ok=True)
+
+
+def best_of(path: Path) -> tuple[Tensor, tuple[TraceRow, ...]]:
+    """The best picture of an interrupted run, (1, 3, H, W), and its trace.
+
+    Raises: ValueError for a file that is missing, damaged, or of another kind.
+    """
+    saved = read_run(path)
+    if saved is None:
+        raise ValueError(f"no state file {path}")
+    best, trace = best_and_trace(saved.tensors)
+    if best is None:
+        raise ValueError(f"{path} holds no picture: run it to its end")
+    return best.images[best.member : best.member + 1].float(), tuple(trace)
 
 
 def read_run(path: Path | None) -> SavedRun | None:
@@ -121,9 +171,18 @@ def go_on(solver: MapSolver, saved: SavedRun, description: dict[str, Any]) -> No
 
 
 def run_and_keep(
-    solver: MapSolver, callback: Callback | None, path: Path, description: dict[str, Any]
+    solver: MapSolver,
+    callback: Callback | None,
+    path: Path,
+    description: dict[str, Any],
+    tell: Callable[[str], None] | None = None,
+    finished: bool = False,
 ) -> MapResult:
     """Run; keep the state where the run does not end, and none where it does.
+
+    Args:
+        tell: is told where it was kept.
+        finished: keep it where the run does end, too: others of its batch may not.
 
     Raises: as `MapSolver.run`.
     """
@@ -133,17 +192,22 @@ def run_and_keep(
         path.unlink(missing_ok=True)  # going on from there would break down again
         raise
     except BaseException:
-        _keep(solver, path, description)
+        if _keep(solver, path, description) and tell is not None:
+            done = solver.progress.iteration
+            tell(f"stopped after {done} iterates: the best is kept in {path}, run again to go on")
         raise
-    if result.status is Status.CANCELLED:
+    if finished or result.status is Status.CANCELLED:
         _keep(solver, path, description)
     else:
         path.unlink(missing_ok=True)
     return result
 
 
-def _keep(solver: MapSolver, path: Path, description: dict[str, Any]) -> None:
-    """Save what a later run can go on from; a full disk must not cost the result."""
+def _keep(solver: MapSolver, path: Path, description: dict[str, Any]) -> bool:
+    """Save what a later run can go on from; a full disk must not cost the result.
+
+    Returns: whether there was something to save, and it was.
+    """
     tile = solver.space.tile  # it may have become smaller on the way
     settings = description["settings"]
     inversion = {**settings["inversion"], "tile": tile}
@@ -151,5 +215,7 @@ def _keep(solver: MapSolver, path: Path, description: dict[str, Any]) -> None:
         if tensors := state_of(solver):
             described = {**description, "settings": {**settings, "inversion": inversion}}
             save_state(path, STATE_KIND, tensors, described)
+            return True
     except OSError as error:
         log.error("the state could not be kept in %s: %s", path, error)
+    return False

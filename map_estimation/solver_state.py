@@ -55,6 +55,18 @@ def restore(solver: MapSolver, tensors: dict[str, Tensor]) -> None:
         raise ValueError(f"the saved state lacks {error}: start anew without it") from error
 
 
+def best_and_trace(tensors: dict[str, Tensor]) -> tuple[Iterate | None, list[TraceRow]]:
+    """The best iterate and the trace of a state, without what it takes to go on.
+
+    Raises: ValueError if tensors are missing.
+    """
+    try:
+        trace = _trace(tensors, None)
+        return _best(tensors, trace), trace
+    except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"the saved state lacks {error}: start anew without it") from error
+
+
 def _best_tensors(best: Iterate) -> dict[str, Tensor]:
     tensors = {
         "best.images": best.images,
@@ -78,14 +90,15 @@ def _best(tensors: dict[str, Tensor], trace: list[TraceRow]) -> Iterate | None:
     )
 
 
-def _trace(tensors: dict[str, Tensor], wanted: set[str]) -> list[TraceRow]:
+def _trace(tensors: dict[str, Tensor], wanted: set[str] | None) -> list[TraceRow]:
+    """The rows with the terms wanted; None is all."""
     # States of version 0.1 name no terms, and have zeros for a fidelity that was left out.
     saved = tensors.get("trace.terms")
     names = ["fidelity", "quality"] if saved is None else bytes(saved.tolist()).decode().split("\n")
     rows = tensors["trace"].reshape(-1, 2 + len(names)).tolist()
     trace = []
     for iteration, energy, *values in rows:
-        terms = {n: v for n, v in zip(names, values, strict=True) if n in wanted}
+        terms = {n: v for n, v in zip(names, values, strict=True) if not wanted or n in wanted}
         trace.append(TraceRow(int(iteration), energy, terms))
     return trace
 

@@ -13,6 +13,7 @@ from .iqa_prior import IqaPrior
 from .iqa_score import IqaScore
 from .latent_map_optimizer import LatentMapOptimizer
 from .load_backbone import LoadBackbone
+from .load_map_state import LoadMapState
 from .post_enhance import PostEnhance
 from .queued_prompts import prepare, toggles_of
 from .region_weight import RegionWeight
@@ -29,6 +30,7 @@ NODES: list[type[io.ComfyNode]] = [
     CombinePriors,
     FidelityLoss,
     RegionWeight,
+    LoadMapState,
     IqaScore,
     GetWeights,
     ComparePictures,

@@ -18,6 +18,7 @@ from ..map_estimation.settings import DEFAULT_PRESET, PRESETS, MapSettings, Star
 from ..map_estimation.settings import preset as preset_settings
 from ..map_estimation.words import what_changed
 from ..map_estimation.work import work_of
+from .kept_runs import keep_runs
 from .queued_prompts import preview_interval
 from .schema_fields import found_as
 from .session import (
@@ -38,10 +39,11 @@ from .shared_inputs import (
     preview,
     preview_every,
     regions,
+    resume,
     switch,
     tile,
 )
-from .sockets import CATEGORY, Backbone, Fidelity, IqaPrior, MapTrace
+from .sockets import CATEGORY, Backbone, Fidelity, IqaPrior, MapState, MapTrace
 
 log = logging.getLogger(__name__)
 AS_PRESET = "as the preset"
@@ -191,7 +193,15 @@ class PostEnhance(io.ComfyNode):
                 preview(),
                 _guard_weight(),
                 regions(),
+                resume(),
+                MapState.Input(
+                    "state",
+                    optional=True,
+                    tooltip="A state to go on from on purpose, from Load MAP State: of the same "
+                    "picture and settings, or it is refused.",
+                ),
             ],
+            hidden=[io.Hidden.prompt],
             outputs=[
                 io.Image.Output(display_name="image", tooltip="The enhanced pictures."),
                 io.String.Output(
@@ -225,6 +235,8 @@ class PostEnhance(io.ComfyNode):
         preview=True,
         guard_weight=GUARD_WEIGHT,
         regions=(),
+        resume=True,
+        state=None,
         **options,
     ) -> io.NodeOutput:
         """Enhance the batch, one picture at a time."""
@@ -239,6 +251,7 @@ class PostEnhance(io.ComfyNode):
         backbone = backbone or load_backbone("pocket", device)
         interval = preview_interval(preview, preview_every)
         progress = Progress(work_of(backbone, settings), len(pixels), interval)
+        lines = [in_force(settings), *mask_remarks(masks)]
         enhancer = Enhancer(
             progress.watch(backbone),
             prior or load_prior("pocket", device),
@@ -249,10 +262,11 @@ class PostEnhance(io.ComfyNode):
             pixels,
             enhancer,
             progress.step,
+            state or keep_runs(resume, lines, cls.hidden.prompt),
             restraints=Restraints(mask, guard, guard_weight, anchor_colours, held),
             device=device,
         )
-        made, lines = [], [in_force(settings), *mask_remarks(masks)]
+        made = []
         for before, result in zip(pixels.split(1), progress.pictures(results), strict=True):
             # A picture's noise is many times its size: only what is shown is kept.
             made.append(replace(result, variables=()))

@@ -102,6 +102,20 @@ def regions() -> io.Input:
     )
 
 
+def resume() -> io.Boolean.Input:
+    """Whether to go on with what an interrupted run has left."""
+    return io.Boolean.Input(
+        "resume",
+        default=True,
+        optional=True,
+        label_off="start anew",
+        label_on="go on",
+        tooltip="What to do when an earlier run with the same picture and settings was "
+        "interrupted: go on from its state in output/latent_map, or start anew. Iterations may "
+        "differ.",
+    )
+
+
 def check_gradient() -> io.Boolean.Input:
     """Whether the first gradient is compared with a finite difference."""
     widget = io.Boolean.Input(

@@ -7,6 +7,7 @@ import importlib
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from tempfile import TemporaryDirectory
 from types import ModuleType, SimpleNamespace
 
 import pytest
@@ -40,6 +41,12 @@ class SimulatedInput:
     def entry(self) -> list:
         name, kind, options = self._entry
         return [name, kind, options | self.extra_dict]
+
+
+class SimulatedNode:
+    """A fake of comfy_api's io.ComfyNode: what a running node is told besides its inputs."""
+
+    hidden = SimpleNamespace(prompt={})
 
 
 def simulated_socket(kind: str) -> SimpleNamespace:
@@ -81,14 +88,15 @@ class SimulatedProgressBar:
         self.values.append(value)
 
 
-def simulated_modules(device: torch.device) -> dict[str, ModuleType]:
+def simulated_modules(device: torch.device, output: str) -> dict[str, ModuleType]:
     """The fakes by their names; `comfy.utils.ProgressBar.made` lists the bars."""
     latest = ModuleType("comfy_api.latest")
     kinds = {"Int": "INT", "Float": "FLOAT", "Combo": "COMBO", "Image": "IMAGE", "String": "STRING"}
     kinds |= {"Model": "MODEL", "Vae": "VAE", "Conditioning": "CONDITIONING", "Boolean": "BOOLEAN"}
     kinds |= {"ControlNet": "CONTROL_NET", "Mask": "MASK"}
     latest.io = SimpleNamespace(
-        ComfyNode=object,
+        ComfyNode=SimulatedNode,
+        Hidden=SimpleNamespace(prompt="PROMPT"),
         Schema=simulated_schema,
         NodeOutput=lambda *result, **_: result,
         Input=object,
@@ -99,6 +107,7 @@ def simulated_modules(device: torch.device) -> dict[str, ModuleType]:
     folders = ModuleType("folder_paths")  # of a ComfyUI without any model
     folders.models_dir = "models"
     folders.folder_names_and_paths = {}
+    folders.get_output_directory = lambda: output
     folders.add_model_folder_path = lambda *_, **__: None
     folders.get_folder_paths = folders.get_filename_list = lambda _: []
     fakes = {"comfy_api.latest": latest, "folder_paths": folders}
@@ -118,8 +127,8 @@ def simulated_modules(device: torch.device) -> dict[str, ModuleType]:
 @contextmanager
 def simulated_nodes(device: torch.device = CPU) -> Iterator[ModuleType]:
     """The nodes package, imported over a fake ComfyUI whose work device is `device`."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, fake in simulated_modules(device).items():
+    with pytest.MonkeyPatch.context() as patch, TemporaryDirectory() as output:
+        for name, fake in simulated_modules(device, output).items():
             patch.setitem(sys.modules, name, fake)
         yield importlib.import_module("latent_map.nodes")
         for name in [name for name in sys.modules if name.startswith("latent_map.nodes")]:

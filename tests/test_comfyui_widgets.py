@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from .comfyui.needed import in_the_frontend, need_comfyui
-from .comfyui.server import REPOSITORY, ComfyError, comfy_server
+from .comfyui.server import REPOSITORY, ComfyError, Interrupted, comfy_server
 
 need_comfyui()
 
@@ -94,8 +94,45 @@ def test_previews_come_as_often_as_asked(server):
     assert 0 < seldom < len(shown) - seldom
 
 
+def test_an_interrupted_run_is_gone_on_from(server):
+    long = enhancement(preset="paper", iterations=60, lam=0.01, preview=True)
+    previews = []
+
+    def stop(kind, data):
+        if kind == "preview":
+            previews.append(data)
+            if len(previews) == 3:
+                server.interrupt()
+
+    with pytest.raises(Interrupted):
+        server.run_prompt(long, stop)
+    (name,) = (path.name for path in (server.base / "output" / "latent_map").iterdir())
+    load = {"class_type": "DLM_LoadMapState", "inputs": {"name": name}}
+    show = {"class_type": "PreviewImage", "inputs": {"images": ["load", 0]}}
+    best = server.run_prompt({"load": load, "show": show})["show"]["images"]
+    with Image.open(server.file(best[0])) as shown:
+        assert shown.size == (SIDE, SIDE)
+    lines = said(server, enhancement(preset="paper", iterations=4, lam=0.01))
+    assert lines[1].startswith("went on from iterate ")
+    assert lines[2].startswith("quality ")
+    assert not list((server.base / "output" / "latent_map").iterdir())
+
+
+def test_a_missing_file_is_one_error_with_the_remedy(server):
+    prompt = enhancement(prior=["prior", 0])
+    inputs = {"name": "liqe_mix (file missing)", "crops": "cover", "calibration": "built in"}
+    prompt["prior"] = {"class_type": "DLM_IqaPrior", "inputs": inputs}
+    with pytest.raises(ComfyError) as caught:
+        server.run_prompt(prompt)
+    errors = [e for node in caught.value.detail["node_errors"].values() for e in node["errors"]]
+    (error,) = errors
+    folder = server.base / "models" / "iqa"
+    for word in ("liqe_mix.pt", "https://", str(folder), "download.py", "Get Weights"):
+        assert word in error["details"]
+
+
 def test_a_workflow_saved_before_is_translated_on_the_canvas(server, tmp_path):
-    graph = json.loads((REPOSITORY / "workflows" / "post_enhance_pocket.json").read_text())
+    graph = json.loads((REPOSITORY / "workflows" / "Enhance a picture.json").read_text())
     (enhance,) = (item for item in graph["nodes"] if item["type"] == "DLM_PostEnhance")
     enhance["widgets_values"] = OF_0_1
     (path := tmp_path / "old.json").write_text(json.dumps(graph))

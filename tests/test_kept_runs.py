@@ -1,0 +1,211 @@
+"""Nothing is lost when a node is interrupted: its state is kept, and gone on from."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from latent_map.fidelity.loading import load_fidelity
+from latent_map.map_estimation.enhance import Enhancer, enhance_each
+from latent_map.map_estimation.result import Cancel
+from latent_map.map_estimation.resume import KeptRuns, best_of
+from latent_map.map_estimation.settings import MapSettings
+
+from .simulated_comfyui import simulated_nodes
+from .toys import PRIOR, ToyBackbone, edict, picture
+
+FIDELITY = load_fidelity("mse")
+SETTINGS = MapSettings(
+    edict(3), iterations=6, optimizer="adam", learning_rate=0.02, memory="recompute"
+)
+
+
+class Interrupted(Exception):
+    """As ComfyUI's own."""
+
+
+def interrupt_at(item: int, iteration: int):
+    def watch(step):
+        if (step.item, step.row.iteration) == (item, iteration):
+            raise Interrupted
+
+    return watch
+
+
+def run(image, states, callback=None, settings=SETTINGS):
+    enhancer = Enhancer(ToyBackbone(), PRIOR, FIDELITY, settings)
+    return list(enhance_each(image, enhancer, callback, states))
+
+
+def states_in(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.state"))
+
+
+def test_an_interrupted_run_is_kept_told_and_gone_on_from_bit_for_bit(tmp_path):
+    told, image = [], picture()
+    states = KeptRuns(tmp_path / "latent_map", tell=told.append)
+    (whole,) = run(image, None)
+    with pytest.raises(Interrupted):
+        run(image, states, interrupt_at(0, 4))
+    (path,) = states_in(states.folder)
+    assert told == [f"stopped after 4 iterates: the best is kept in {path}, run again to go on"]
+    shown, trace = best_of(path)
+    assert shown.shape == image.shape
+    assert [row.iteration for row in trace] == [0, 1, 2, 3, 4]
+    (result,) = run(image, states)
+    assert told[1:] == [f"went on from iterate 4 of {path}"]
+    assert torch.equal(result.picture, whole.picture)
+    assert result.trace == whole.trace
+    assert not states_in(states.folder)
+
+
+def test_the_best_picture_is_the_one_kept(tmp_path):
+    states, rows = KeptRuns(tmp_path), []
+
+    def watch(step):
+        rows.append((step.row.energy, step.preview()))
+        if step.row.iteration == 4:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        run(picture(), states, watch)
+    shown, _ = best_of(*states_in(tmp_path))
+    best = min(rows, key=lambda row: row[0])[1]
+    assert (shown - best).abs().max() < 0.01  # the pair's other member may be the better one
+
+
+def test_another_picture_or_other_settings_are_another_run(tmp_path):
+    states = KeptRuns(tmp_path)
+    with pytest.raises(Interrupted):
+        run(picture(), states, interrupt_at(0, 2))
+    told = []
+    for image, settings, lineage in (
+        (picture(1), SETTINGS, ""),
+        (picture(), replace(SETTINGS, lam=0.5), ""),
+        (picture(), SETTINGS, "another checkpoint"),
+    ):
+        others = KeptRuns(tmp_path, lineage=lineage, tell=told.append)
+        run(image, others, settings=settings)
+    assert not told
+    run(picture(), KeptRuns(tmp_path, tell=told.append), settings=replace(SETTINGS, iterations=3))
+    assert len(told) == 1  # more or fewer iterations are the same run
+
+
+def test_it_starts_anew_where_that_is_asked(tmp_path):
+    told = []
+    with pytest.raises(Interrupted):
+        run(picture(), KeptRuns(tmp_path), interrupt_at(0, 2))
+    (result,) = run(picture(), KeptRuns(tmp_path, go_on=False, tell=told.append))
+    assert not told
+    assert len(result.trace) == 7
+
+
+def test_finished_pictures_of_an_interrupted_batch_are_not_made_again(tmp_path):
+    images, calls = picture(batch=3), []
+    states = KeptRuns(tmp_path)
+    with pytest.raises(Interrupted):
+        run(images, states, interrupt_at(1, 3))
+    assert len(states_in(tmp_path)) == 2
+    results = run(images, states, lambda step: calls.append((step.item, step.row.iteration)))
+    assert not [call for call in calls if call[0] == 0]
+    assert (1, 3) in calls
+    assert (1, 2) not in calls
+    for result, alone in zip(results, run(images, None), strict=True):
+        assert torch.equal(result.picture, alone.picture)
+    assert not states_in(tmp_path)
+
+
+def test_a_cancelled_batch_keeps_what_is_done(tmp_path):
+    def cancel(step):
+        if (step.item, step.row.iteration) == (1, 2):
+            raise Cancel
+
+    run(picture(batch=2), KeptRuns(tmp_path), cancel)
+    assert len(states_in(tmp_path)) == 2
+
+
+# The nodes.
+
+
+@pytest.fixture
+def nodes():
+    with simulated_nodes():
+        yield {
+            name: sys.modules[f"latent_map.nodes.{name}"]
+            for name in ("post_enhance", "kept_runs", "load_map_state")
+        }
+
+
+def post_enhance(nodes, image, **changes):
+    options = {"preset": "fast", "iterations": 4, "lam": 1.0, "override": True, "strength": 1.0}
+    options |= {"preview_every": 1, "preview": False, "start": "input", **changes}
+    return nodes["post_enhance"].PostEnhance.execute(
+        image=image, backbone=ToyBackbone(), prior=PRIOR, fidelity=FIDELITY, **options
+    )
+
+
+def interrupt_after(monkeypatch, calls: int) -> None:
+    """ComfyUI's interruption at the so-many-th place where it is looked for."""
+    left = [calls]
+
+    def look():
+        left[0] -= 1
+        if left[0] == 0:
+            raise Interrupted
+
+    management = sys.modules["comfy.model_management"]
+    monkeypatch.setattr(management, "throw_exception_if_processing_interrupted", look)
+
+
+def test_the_node_goes_on_where_it_was_interrupted(nodes, monkeypatch):
+    image = picture().movedim(1, -1)
+    whole, *_ = post_enhance(nodes, image)
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 50)
+        with pytest.raises(Interrupted):
+            post_enhance(nodes, image)
+    (name,) = nodes["kept_runs"].kept_states()
+    load = nodes["load_map_state"].LoadMapState
+    assert load.validate_inputs(name=name) is True
+    best, path, (trace,), _ = load.execute(name=name)
+    assert best.shape == image.shape
+    assert 1 <= len(trace) <= 4
+    again, summary, *_ = post_enhance(nodes, image)
+    assert "went on from iterate" in summary
+    assert torch.equal(again, whole)
+    assert not path.exists()
+
+
+def test_a_state_is_gone_on_from_on_purpose_or_refused(nodes, monkeypatch):
+    image = picture().movedim(1, -1)
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 50)
+        with pytest.raises(Interrupted):
+            post_enhance(nodes, image)
+    (name,) = nodes["kept_runs"].kept_states()
+    _, state, *_ = nodes["load_map_state"].LoadMapState.execute(name=name)
+    with pytest.raises(ValueError, match="belongs to another run"):
+        post_enhance(nodes, picture(1).movedim(1, -1), state=state)
+    post_enhance(nodes, image, state=state)
+
+
+def test_a_name_that_is_none_is_refused(nodes):
+    assert "no state" in nodes["load_map_state"].LoadMapState.validate_inputs(name="x.state")
+
+
+def test_a_lineage_is_all_that_a_socket_is_made_of(nodes):
+    def prompt(seed, unrelated=0):
+        return {
+            "1": {"class_type": "Loader", "inputs": {"name": "a"}},
+            "2": {"class_type": "Prompt", "inputs": {"model": ["1", 0], "text": seed}},
+            "3": {
+                "class_type": "DLM_PostEnhance",
+                "inputs": {"backbone": ["2", 0], "x": unrelated},
+            },
+        }
+
+    lineage = nodes["kept_runs"].lineage
+    assert lineage(prompt("a"), "3", "backbone") == lineage(prompt("a", 1), "3", "backbone")
+    assert lineage(prompt("a"), "3", "backbone") != lineage(prompt("b"), "3", "backbone")
+    assert lineage(prompt("a"), "3", "prior") == lineage({}, None, "backbone") == ""
