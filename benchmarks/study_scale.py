@@ -1,7 +1,7 @@
 """A study of 500 pictures and 8 entrants: what it costs, and whether a cluster loses a job of it.
 
     python -m benchmarks.study_scale                       # the table of costs
-    python -m benchmarks.study_scale --jobs 4000 --kill-every 5
+    python -m benchmarks.study_scale --jobs 4000 --kill-every 8 --seed 1
 
 The second form really runs jobs, on a Dask cluster of two processes of this machine; what is
 simulated is their work: each sleeps 50 ms and writes a file. Workers are killed at random.
