@@ -120,7 +120,11 @@ def where_they_differ_most(before: Tensor, after: Tensor, side: int) -> Window:
         before, after: (1, 3, H, W).
         side: of the square, at most the pictures' shorter side.
     """
-    square = (after.double() - before.double()).square().sum((0, 1))
+    return densest_window((after.double() - before.double()).square().sum((0, 1)), side)
+
+
+def densest_window(square: Tensor, side: int) -> Window:
+    """The square of the largest sum of a map (H, W); the middle of an empty one."""
     height, width = square.shape
     if not square.any():
         return Window((height - side) // 2, (width - side) // 2, side)

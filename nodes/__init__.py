@@ -5,6 +5,7 @@ from comfy_api.latest import ComfyExtension, io
 from .backbone_from_model import BackboneFromModel
 from .combine_priors import CombinePriors
 from .compare_pictures import ComparePictures
+from .compare_priors import ComparePriors
 from .edict_invert import EdictInvert
 from .edict_reconstruct import EdictReconstruct
 from .fidelity_loss import FidelityLoss
@@ -35,6 +36,7 @@ NODES: list[type[io.ComfyNode]] = [
     GetWeights,
     ComparePictures,
     SamplePicture,
+    ComparePriors,
 ]
 
 

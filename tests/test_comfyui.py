@@ -180,6 +180,37 @@ def test_alpha_is_kept(server):
     assert (after[..., :3] != before[..., :3]).any()
 
 
+def test_priors_and_another_restorers_picture_are_compared(server):
+    small = node("ImageScaleBy", image=["image", 0], upscale_method="area", scale_by=0.5)
+    big = node("ImageScaleBy", image=["small", 0], upscale_method="bicubic", scale_by=2)
+    shared = {"image": ["image", 0], "image_a": ["big", 0], "preset": "fast"}
+    named = {"calibration": "built in", "crops": "cover"}
+    prompt = {
+        "image": node("LoadImage", image=SAMPLE),
+        "small": small,
+        "big": big,
+        "pocket": node("DLM_IqaPrior", name="pocket", **named),
+        "brisque": node("DLM_IqaPrior", name="brisque-cpp", **named),
+        "compare": node(
+            "DLM_ComparePriors", prior_a=["pocket", 0], prior_b=["brisque", 0], **shared
+        ),
+        "grid": node("SaveImage", images=["compare", 0], filename_prefix="grid"),
+        "results": node("SaveImage", images=["compare", 1], filename_prefix="result"),
+        "region": node("MaskToImage", mask=["compare", 3]),
+        "white": node("SaveImage", images=["region", 0], filename_prefix="region"),
+    }
+    outputs = server.run_prompt(prompt)
+    (table,) = outputs["compare"]["text"]
+    head, *rows = table.splitlines()
+    assert head.split() == ["result", "pocket", "brisque-cpp"]
+    assert [row.split()[0] for row in rows[:4]] == ["input", "pocket", "brisque-cpp", "image_a"]
+    assert [row.count("*") for row in rows[:4]] == [0, 1, 1, 0]
+    assert len(pictures(server, outputs, "results")) == 3
+    (grid,), (region,) = (pictures(server, outputs, name) for name in ("grid", "white"))
+    assert grid.shape[1] > 4 * SIDE
+    assert (region > 0).sum() == 3 * (SIDE // 4) ** 2
+
+
 @pytest.mark.parametrize(
     ("prompt", "message"),
     [
