@@ -94,7 +94,7 @@ def test_a_row_that_was_cut_is_computed_again(tmp_path):
 def test_a_measure_without_its_file_names_it_and_one_that_needs_none(name, no_files, tmp_path):
     with pytest.raises(ValueError, match=VGG16.name) as caught:
         Distances(name, tmp_path, "cpu")
-    assert f"download-fidelity {name}" in str(caught.value)
+    assert VGG16.url in str(caught.value)
     assert "measure = 'ms_ssim'" in str(caught.value)
 
 
