@@ -1,7 +1,5 @@
 """latent-map enhance: a picture, or a folder's pictures, made better."""
 
-import json
-
 from .enhance_options import Options
 from .failures import FAILED
 
@@ -9,11 +7,11 @@ from .failures import FAILED
 def run(options: Options) -> int:
     """Enhance a picture, or a folder's pictures one after the other; a failing one is passed over.
 
-    Returns: 0, 3 if a picture failed, 2 if a single one could not be worked on, 130 after Ctrl-C.
+    Returns: 0, 3 if a picture failed, 2 if a single one could not be worked on, 130 after Ctrl-C
+        (143 and 129 where it was asked to end otherwise).
     """
     from ..fidelity.loading import load_fidelity
-    from ..files.written import write_atomically
-    from .enhance_jobs import Tools, enhance_jobs
+    from .enhance_jobs import Tools, enhance_jobs, write_report
     from .plan import plan
 
     settings = options.settings()
@@ -27,4 +25,4 @@ def run(options: Options) -> int:
         return enhance_jobs(jobs, tools, options, reports) or code
     finally:
         if options.report:
-            write_atomically(options.report, json.dumps(reports, indent=1).encode())
+            write_report(options.report, reports)

@@ -1,7 +1,8 @@
 """Pictures enhanced one after the other, each written before the next is begun."""
 
+import json
+import logging
 import tempfile
-import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,21 +13,24 @@ from tqdm import tqdm
 from ..edict.protocols import Backbone
 from ..fidelity.fidelity import Fidelity
 from ..files.pictures import Picture, read_picture, write_image, write_picture
+from ..files.written import is_stream, remove, write_atomically
 from ..iqa_priors.prior import Prior
 from ..map_estimation.comparison import describe_comparison
 from ..map_estimation.comparison_sheet import comparison_sheet
-from ..map_estimation.enhance import enhance
+from ..map_estimation.enhance import UNFINISHED, enhance
 from ..map_estimation.report import before_after_sheet, describe_run, summarise
 from ..map_estimation.restraints import Restraints
-from ..map_estimation.result import Cancel, MapResult, MapStep, NonFiniteError
+from ..map_estimation.result import Cancel, MapResult, MapStep, NonFiniteError, Status
 from ..map_estimation.settings import MapSettings
 from ..map_estimation.words import what_changed
 from ..map_estimation.work import WatchedBackbone
 from .enhance_options import Options
-from .failures import EXPECTED, FAILED, INTERRUPTED, exit_code, explain, tell
-from .interruption import interruptible
+from .failures import EXPECTED, FAILED, exit_code, explain, tell
+from .interruption import Interruption, interruptible
 from .plan import Job
 from .restraints import read_restraints
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -55,8 +59,27 @@ def enhance_jobs(jobs: list[Job], tools: Tools, options: Options, reports: dict[
                 reports.setdefault(source.name, {})["error"] = tell(source, error)
                 code = FAILED if options.input.is_dir() else exit_code(error)
             if stopped.is_set():
-                return INTERRUPTED
+                return stopped.exit_code
+            _write_report_so_far(options, reports)
     return code
+
+
+def _write_report_so_far(options: Options, reports: dict[str, dict]) -> None:
+    """Write the report of what is done; a device or a pipe gets it once, at the end."""
+    if options.report is None or is_stream(options.report):
+        return
+    try:
+        write_report(options.report, reports)
+    except OSError as error:
+        log.warning("%s", error)  # at the end it is tried again
+
+
+def write_report(path: Path, reports: dict[str, dict]) -> None:
+    """Write what is known of each picture as JSON.
+
+    Raises: OSError when it cannot be written.
+    """
+    write_atomically(path, json.dumps(reports, indent=1).encode())
 
 
 def _work(
@@ -64,7 +87,7 @@ def _work(
     target: Path,
     tools: Tools,
     options: Options,
-    stopped: threading.Event,
+    stopped: Interruption,
     reports: dict[str, dict],
 ) -> None:
     """Enhance one picture and write all that was asked for, the picture first."""
@@ -74,16 +97,28 @@ def _work(
         tools.prior(before)  # what the prior cannot score is refused before the inversion
     restraints = read_restraints(options, before)
     calls: list[float] = []
-    if options.compare:
-        tools = replace(tools, backbone=WatchedBackbone(tools.backbone, calls.append))
+
+    def called(share: float) -> None:
+        calls.append(share)
+        if stopped.is_new():  # a start can take longer than iterations
+            raise Cancel
+
+    tools = replace(tools, backbone=WatchedBackbone(tools.backbone, called))
     with _progress(source, tools.settings) as bar:
         try:
             result = _run(before, tools, options.state, bar, stopped, restraints)
         except NonFiniteError as error:
             if error.result is not None and error.result.improved:
                 _save(target, replace(picture, pixels=error.result.picture))
+            _forget(options.state)  # going on from there would break down again
             raise
+        if result.status is Status.CANCELLED and not result.trace:
+            reports[source.name] = {"stopped": "before its first result: nothing was written"}
+            bar.write(f"{target}: stopped before the first result: nothing was written")
+            return
         _save(target, replace(picture, pixels=result.picture))
+        if result.status not in UNFINISHED:
+            _forget(options.state)
         bar.write(f"{target}: {summarise(result)}")
     reports[source.name] = describe_run(before, result, tools.prior, tools.settings)
     if options.sheet:
@@ -108,13 +143,13 @@ def _run(
     tools: Tools,
     state: Path | None,
     bar: tqdm,
-    stopped: threading.Event,
+    stopped: Interruption,
     restraints: Restraints,
 ) -> MapResult:
     def show(step: MapStep) -> None:
         bar.set_postfix(quality=f"{step.row.quality:.4f}", energy=f"{step.row.energy:.5f}")
         bar.update(step.row.iteration - bar.n)
-        if stopped.is_set():
+        if stopped.is_new():
             raise Cancel
 
     (result,) = enhance(
@@ -126,8 +161,18 @@ def _run(
         show,
         state,
         restraints,
+        True,
     )
     return result
+
+
+def _forget(state: Path | None) -> None:
+    """Remove a state that is not needed any more, now that the picture is on the disk."""
+    try:
+        if state is not None:
+            remove(state)
+    except OSError as error:
+        log.warning("the state %s could not be removed: %s", state, error)
 
 
 def _save(target: Path, picture: Picture) -> None:

@@ -55,6 +55,11 @@ def written_beside(path: Path) -> Iterator[Path]:
     _sync_folder(path.parent)
 
 
+def remove(path: Path) -> None:
+    """Remove a file; of a link what it points to, as that is what was written."""
+    Path(os.path.realpath(path)).unlink(missing_ok=True)
+
+
 def _part_of(path: Path) -> Path:
     return path.with_name(f".latent-map-{secrets.token_hex(8)}")
 

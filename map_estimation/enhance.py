@@ -14,6 +14,7 @@ from ..edict.bound_picture import BoundPicture, bind_picture
 from ..edict.inversion import InvertedPicture, check_picture
 from ..edict.protocols import Backbone
 from ..fidelity.fidelity import Fidelity, check_fidelity
+from ..files.written import remove
 from ..iqa_priors.prior import Prior, check_climbable, check_prior
 from .objective import Objective
 from .restraints import FREE, Restraints
@@ -26,6 +27,7 @@ from .starts import Beginning, begin, check_start
 from .terms import Ingredients, terms_of
 
 log = logging.getLogger(__name__)
+UNFINISHED = (Status.CANCELLED, Status.NOTHING_TO_DO)  # a state, if there is one, stays
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,7 @@ def enhance(
     callback: Callback | None = None,
     state: Path | None = None,
     restraints: Restraints = FREE,
+    keep_state: bool = False,
 ) -> list[MapResult]:
     """Enhance a batch of pictures, one after the other.
 
@@ -101,9 +104,10 @@ def enhance(
         backbone, prior, fidelity, settings: see `Enhancer`.
         callback: sees each evaluated iterate; may raise `Cancel`: the pictures not yet begun come
             back as they are.
-        state: file to keep the optimiser's state in when a run ends early (one picture only); a
-            run that finds it goes on from there.
+        state: file that the optimiser's state is kept in while a run goes on (one picture only);
+            a run that finds it goes on from there.
         restraints: masks, and whether colours are held.
+        keep_state: leave that file at the end, too; the caller removes it when the result is safe.
     Returns: one result per picture; its picture is never worse than the input by the objective,
         and the very input where nothing better was found.
     Raises: ValueError for input or settings that cannot work, before anything is computed;
@@ -111,7 +115,15 @@ def enhance(
         status is FAILED, and the others go on).
     """
     enhancer = Enhancer(backbone, prior, fidelity, settings)
-    return list(enhance_each(image, enhancer, callback, state, restraints))
+    try:
+        results = list(enhance_each(image, enhancer, callback, state, restraints))
+    except NonFiniteError:
+        if state is not None and not keep_state:
+            remove(state)
+        raise
+    if state is not None and not keep_state and results[0].status not in UNFINISHED:
+        remove(state)
+    return results
 
 
 def enhance_each(
@@ -150,7 +162,11 @@ def enhance_each(
             return _enhance_one(item, enhancer, held, report, state, name)
         kept.append(path := state.path(_describe(item, enhancer, held, None)))
         state.prepare(path)
-        return _enhance_one(item, enhancer, held, report, path, name, state.tell)
+        try:
+            return _enhance_one(item, enhancer, held, report, path, name, state.tell)
+        except NonFiniteError:
+            remove(path)  # going on from there would break down again
+            raise
 
     return _in_turn(one, len(image), kept)
 
@@ -232,6 +248,8 @@ def _untouched(picture: Tensor, status: Status) -> MapResult:
 
 def _best_of_result_and_input(result: MapResult, solver: MapSolver, picture: Tensor) -> MapResult:
     """The result, or the very input: what a lossy codec makes of it is no substitute."""
+    if result.status is Status.CANCELLED and not result.trace:
+        return result  # stopped in the start: there is nothing to compare
     before = _measure_input(result, solver, picture)
     rows = {row.iteration: row for row in result.trace}
     moved = result.best_iteration > 0 or solver.settings.start != "input"

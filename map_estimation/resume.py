@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -21,6 +22,8 @@ from .solver_state import best_and_trace, restore, state_of
 
 log = logging.getLogger(__name__)
 STATE_KIND = "MAP estimation"
+KEEP_EVERY = 10.0  # seconds
+KEEP_SHARE = 0.05  # of a run's time is spent on writing states, at most
 # What a resumed run may have otherwise than the saved one.
 FREE_SETTINGS = (
     "iterations",
@@ -178,44 +181,63 @@ def run_and_keep(
     tell: Callable[[str], None] | None = None,
     finished: bool = False,
 ) -> MapResult:
-    """Run; keep the state where the run does not end, and none where it does.
+    """Run, with the state in a file that is never older than some seconds, however the run ends.
+
+    The file stays: it is to be removed when the result is safe.
 
     Args:
         tell: is told where it was kept.
-        finished: keep it where the run does end, too: others of its batch may not.
-
+        finished: write it where the run does end, too: others of its batch may not.
     Raises: as `MapSolver.run`.
     """
+    kept = _KeptState(solver, path, description)
     try:
-        result = solver.run(callback)
+        result = solver.run(callback, kept.keep_if_due)
     except NonFiniteError:
-        path.unlink(missing_ok=True)  # going on from there would break down again
-        raise
+        raise  # going on from there would break down again
     except BaseException:
-        if _keep(solver, path, description) and tell is not None:
+        if kept.keep() and tell is not None:
             done = solver.progress.iteration
             tell(f"stopped after {done} iterates: the best is kept in {path}, run again to go on")
         raise
     if finished or result.status is Status.CANCELLED:
-        _keep(solver, path, description)
-    else:
-        path.unlink(missing_ok=True)
+        kept.keep()
     return result
 
 
-def _keep(solver: MapSolver, path: Path, description: dict[str, Any]) -> bool:
-    """Save what a later run can go on from; a full disk must not cost the result.
+class _KeptState:
+    """A run's state in its file, and how long ago that was written."""
 
-    Returns: whether there was something to save, and it was.
-    """
-    tile = solver.space.tile  # it may have become smaller on the way
-    settings = description["settings"]
-    inversion = {**settings["inversion"], "tile": tile}
-    try:
-        if tensors := state_of(solver):
-            described = {**description, "settings": {**settings, "inversion": inversion}}
-            save_state(path, STATE_KIND, tensors, described)
-            return True
-    except OSError as error:
-        log.error("the state could not be kept in %s: %s", path, error)
-    return False
+    def __init__(self, solver: MapSolver, path: Path, description: dict[str, Any]):
+        self.solver, self.path, self.description = solver, path, description
+        self.written, self.took, self.told = time.monotonic(), 0.0, False
+
+    def keep_if_due(self) -> None:
+        """Write where the file has become old; of large pictures less often."""
+        pause = max(KEEP_EVERY, self.took / KEEP_SHARE)
+        if time.monotonic() - self.written >= pause:
+            self.keep()
+
+    def keep(self) -> bool:
+        """Save what a later run can go on from; a full disk must not cost the result.
+
+        Returns: whether there was something to save, and it was.
+        """
+        start, solver = time.monotonic(), self.solver
+        # Tiles may have become smaller on the way.
+        inversion = {**self.description["settings"]["inversion"], "tile": solver.space.tile}
+        settings = {**self.description["settings"], "inversion": inversion}
+        tensors = state_of(solver)
+        saved = bool(tensors)
+        try:
+            if tensors:
+                described = {**self.description, "settings": settings}
+                save_state(self.path, STATE_KIND, tensors, described)
+        except OSError as error:
+            saved = False
+            if not self.told:
+                log.error("the state could not be kept in %s: %s", self.path, error)
+            self.told = True
+        self.written = time.monotonic()
+        self.took = self.written - start
+        return saved

@@ -86,13 +86,23 @@ class MapSolver:
         self.objective, self.settings, self.restrain = objective, settings, restrain
         self.progress = Progress()
         self.descent: Descent | None = None
+        self._moving = False
 
-    def run(self, callback: Callback | None = None) -> MapResult:
+    @property
+    def between_steps(self) -> bool:
+        """Whether a run could go on from here: variables, optimiser and map belong together."""
+        descent = self.descent
+        return descent is not None and not self._moving and descent.tile == self.space.tile
+
+    def run(
+        self, callback: Callback | None = None, moved: Callable[[], None] | None = None
+    ) -> MapResult:
         """Run to the end; calling it again goes on from where it stopped.
 
         Args:
             callback: called after each evaluation; may raise `Cancel` to stop with the best so
                 far. Any other exception passes through and leaves the solver usable.
+            moved: called when an iteration is complete.
         Returns: the best iterate.
         Raises: NonFiniteError when the energy is NaN or infinite; torch.OutOfMemoryError when even
             the smallest tiles do not fit.
@@ -104,6 +114,8 @@ class MapSolver:
             status = self._stop_status()
             while status is None:
                 self._step_in_the_memory_there_is(callback)
+                if moved is not None:
+                    moved()
                 status = self._stop_status()
         except Cancel:
             status = Status.CANCELLED
@@ -176,9 +188,11 @@ class MapSolver:
             if self.progress.iteration == 0:
                 self._check_gradient(descent, gradients, row)
         self._report(callback, row, images.detach())
+        self._moving = True
         if gradients is not None:
             self._move(descent, gradients, row.energy)
         self.progress.iteration += 1
+        self._moving = False
 
     def _evaluate(
         self, latents: Tensor, variables: list[Tensor], objective: Objective | None = None

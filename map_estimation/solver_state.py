@@ -9,9 +9,9 @@ from .solver import Descent, MapSolver, Progress
 
 
 def state_of(solver: MapSolver) -> dict[str, Tensor]:
-    """Everything a resumed run needs; empty before the first step is done."""
+    """Everything a resumed run needs; empty before the first step is done, or within a move."""
     descent, now = solver.descent, solver.progress
-    if descent is None or now.iteration == 0:
+    if descent is None or now.iteration == 0 or not solver.between_steps:
         return {}
     tensors = {f"variable.{i}": v.detach() for i, v in enumerate(descent.variables)}
     for i, slots in descent.optimizer.state_dict()["state"].items():

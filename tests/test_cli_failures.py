@@ -8,7 +8,6 @@ import pytest
 import torch
 from latent_map.command_line import enhance_jobs
 from latent_map.edict import inversion
-from latent_map.files import written
 from latent_map.iqa_priors import prior as prior_module
 from latent_map.map_estimation.result import MapResult, NonFiniteError, Status
 
@@ -110,7 +109,7 @@ def test_a_comparison_that_fails_costs_neither_picture_nor_report(folder, run, m
 
 
 def test_a_report_that_cannot_be_written_costs_no_picture(folder, run, monkeypatch):
-    monkeypatch.setattr(written, "write_atomically", out_of_room)
+    monkeypatch.setattr(enhance_jobs, "write_atomically", out_of_room)
     code, _, err = run("enhance", "good.png", "-o", "b.png", *QUICK, "--report", "r.json")
     assert code == 3
     assert "No space" in err
