@@ -176,7 +176,7 @@ def _check(bench: Bench, options: InversionOptions) -> GradientCheck | None:
     settings = MapSettings(options, memory="recompute", check_round_trip=False)
     prior, fidelity = load_prior("pocket", bench.device), load_fidelity("low_resolution")
     enhancer = Enhancer(bench.plain, prior, fidelity, settings)
-    objective, space = enhancer.objective(), enhancer.space(image)
+    space, objective = enhancer.problem(image)
 
     def energy(latents: Tensor) -> Tensor:
         pictures = space.decode(latents).clamp(0, 1)

@@ -108,7 +108,8 @@ def make_solver(backbone, prior, picture: Tensor, settings: MapSettings, reducti
     """A solver on its own, without `enhance`, so that a callback can see its best iterate."""
     fidelity = load_fidelity("low_resolution", reduction=reduction)
     enhancer = Enhancer(backbone, prior, fidelity, settings)
-    return MapSolver(enhancer.space(picture), picture, enhancer.objective(), settings)
+    space, objective = enhancer.problem(picture)
+    return MapSolver(space, picture, objective, settings)
 
 
 def best_so_far(solver: MapSolver, pair: Pair, judge: Judge) -> dict:

@@ -52,6 +52,10 @@ class Options:
         "weight of the noise's typicality, which keeps the picture natural; 0 is the paper's",
         default=None,
     )
+    expectation: float | None = option(
+        "weight of the distance from what the model expects of the picture; 0 is the paper's",
+        default=None,
+    )
     memory: Memory | None = option("what a gradient keeps: see docs/architecture.md", default=None)
     report: Path | None = option("JSON file", default=None)
     sheet: Path | None = option("before/after picture (one input)", default=None)
@@ -83,7 +87,8 @@ class Options:
         from ..map_estimation.settings import preset
 
         settings = preset(self.preset)
-        names = ("iterations", "lam", "start", "blend", "draws", "seed", "typicality", "memory")
+        names = ("iterations", "lam", "start", "blend", "draws", "seed")
+        names += ("typicality", "expectation", "memory")
         chosen = {name: getattr(self, name) for name in names}
         inversion = {name: getattr(self, name) for name in ("strength", "steps", "tile")}
         chosen, inversion = (

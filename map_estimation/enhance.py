@@ -1,6 +1,7 @@
 """Post-enhancement of whole pictures: any size, any batch, never worse than the input."""
 
 import logging
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from ..edict.protocols import Backbone
 from ..fidelity.fidelity import Fidelity, check_fidelity
 from ..files.written import remove
 from ..iqa_priors.prior import Prior, check_climbable, check_prior
+from .expected import Expected
 from .objective import Objective
 from .restraints import FREE, Restraints
 from .result import MapResult, NonFiniteError, Status, TraceRow
@@ -23,7 +25,7 @@ from .resume import KeptRuns, describe_run, go_on, read_run, run_and_keep
 from .settings import MapSettings
 from .solver import Callback, MapSolver
 from .spaces import DiffusionSpace, PixelSpace, Space
-from .starts import Beginning, begin, check_start
+from .starts import MOST_BLIND, Beginning, Given, begin, check_start, settings_for
 from .terms import Ingredients, terms_of
 
 log = logging.getLogger(__name__)
@@ -56,34 +58,56 @@ class Enhancer:
         restraints.check(image)
         check_start(self.settings, self.backbone)
 
-    def objective(self, restraints: Restraints = FREE) -> Objective:
-        """The energy of one picture, with its restraints."""
-        return Objective(
-            terms_of(Ingredients(self.prior, self.fidelity, self.settings, restraints))
-        )
+    def fitted(self) -> "Enhancer":
+        """The same with settings that its backbone can follow; says so if they are others."""
+        settings = settings_for(self.settings, self.backbone)
+        if settings != self.settings:
+            log.warning(
+                "%s is not conditioned on the picture, so at strength %g its estimate would be any "
+                "picture: the ascent starts at the input; for the estimate give it a ControlNet, "
+                "or a strength of at most %g",
+                self.backbone.name,
+                settings.inversion.strength,
+                MOST_BLIND,
+            )
+        return replace(self, settings=settings)
 
-    def space(self, picture: Tensor, restraints: Restraints = FREE) -> Space:
-        """Where one picture, (1, 3, H, W), is optimised, and from where."""
-        settings = self.settings
-        if settings.space == "pixel":
-            return PixelSpace(picture)
-        bound = bind_picture(self.backbone, picture, settings.inversion)
-        start = self._start(picture, restraints)
-        return DiffusionSpace(bound, settings.memory, settings.check_round_trip, begin=start)
+    def problem(self, picture: Tensor, restraints: Restraints = FREE) -> tuple[Space, Objective]:
+        """Where one picture, (1, 3, H, W), is optimised, and its energy there."""
+        if self.settings.space == "pixel":
+            return PixelSpace(picture), self._objective(restraints)
+        bound = bind_picture(self.backbone, picture, self.settings.inversion)
+        return self.problem_of(bound, restraints)
 
-    def _start(
-        self, picture: Tensor, restraints: Restraints
-    ) -> Callable[[BoundPicture], Beginning]:
-        objective, restrain = self.objective(restraints).without_noise(), restraints.of(picture)
+    def problem_of(
+        self, bound: BoundPicture, restraints: Restraints = FREE, noise: LatentPair | None = None
+    ) -> tuple[DiffusionSpace, Objective]:
+        """The same of a bound picture, which may have been inverted already."""
+        settings, restrain = self.settings, restraints.of(bound.picture)
+        expected = Expected(settings, restrain)
+        # Of the space's present map: where memory runs out, it binds its picture anew.
+        objective = self._objective(restraints, lambda: expected.picture(weakly.bound))
+        seen = objective.without_noise()
 
         def begin_there(bound: BoundPicture) -> Beginning:
             def judge(latents: Tensor) -> float:
                 images = restrain(bound.decode(latents)).clamp(0, 1)
-                return float(objective(images, picture.to(images).expand_as(images)).energy.mean())
+                reference = bound.picture.to(images).expand_as(images)
+                return float(seen(images, reference).energy.mean())
 
-            return begin(bound, self.settings, judge)
+            return begin(Given(bound, settings, judge, expected))
 
-        return begin_there
+        check = settings.check_round_trip
+        space = DiffusionSpace(bound, settings.memory, check, noise, begin_there)
+        # The space knows the objective: that would be a circle, and keep both until it is found.
+        weakly = weakref.proxy(space)
+        return space, objective
+
+    def _objective(
+        self, restraints: Restraints, expected: Callable[[], Tensor] | None = None
+    ) -> Objective:
+        given = Ingredients(self.prior, self.fidelity, self.settings, restraints, expected)
+        return Objective(terms_of(given))
 
 
 def enhance(
@@ -142,6 +166,7 @@ def enhance_each(
             and the results, which are on the CPU, leave nothing there. Default: where they are.
     Raises: as `enhance`; what can be refused is, before the first result is asked for.
     """
+    enhancer = enhancer.fitted()
     enhancer.check(image, restraints)
     if isinstance(state, Path) and len(image) > 1:
         raise ValueError(f"a state file keeps one picture, the batch holds {len(image)}")
@@ -200,8 +225,7 @@ def _enhance_one(
     saved = read_run(state)
     if saved is not None:
         enhancer = replace(enhancer, settings=saved.settle_tile(enhancer.settings))
-    settings, objective = enhancer.settings, enhancer.objective(restraints)
-    space = enhancer.space(picture, restraints)
+    settings, (space, objective) = enhancer.settings, enhancer.problem(picture, restraints)
     solver = MapSolver(space, picture, objective, settings, restraints.of(picture))
     try:
         if state is None:
@@ -304,9 +328,9 @@ def optimise_noise(
     Returns: per picture its best noise and the result.
     Raises: ValueError for settings that cannot work.
     """
-    enhancer = Enhancer(inverted.bound.backbone, prior, fidelity, settings)
-    checked = replace(enhancer, settings=replace(settings, start="input"))
-    checked.check(inverted.bound.picture, restraints)
+    settings = replace(settings, start="input", inversion=inverted.bound.options)
+    enhancer = Enhancer(inverted.bound.backbone, prior, fidelity, settings).fitted()
+    enhancer.check(inverted.bound.picture, restraints)
     if restraints.mask is not None or restraints.anchor_colours:
         raise ValueError("noise cannot keep pixels or colours: use Post-Enhance for them")
     if settings.space != "diffusion":
@@ -314,9 +338,9 @@ def optimise_noise(
     optimised, items = [], _split(inverted)
     for index, item in enumerate(items):
         report = _numbered(callback, index, len(items))
-        objective = enhancer.objective(restraints.item(index, item.bound.picture.device))
-        space = DiffusionSpace(item.bound, settings.memory, noise=item.noise)
-        result = MapSolver(space, item.bound.picture, objective, settings).run(report)
+        held = restraints.item(index, item.bound.picture.device)
+        space, objective = enhancer.problem_of(item.bound, held, item.noise)
+        result = MapSolver(space, item.bound.picture, objective, enhancer.settings).run(report)
         noise = item.noise
         if result.variables:
             noise = LatentPair(*(v.to(noise.x) for v in result.variables))

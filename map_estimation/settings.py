@@ -30,6 +30,8 @@ class MapSettings:
         lam: weight of the prior, at least 0; 0 returns the input.
         typicality: weight of the noise's typicality, - log p(x_T), at least 0; 0 is the paper. It
             keeps the picture one that the model could have drawn: see terms/typicality.py.
+        expectation: weight of the distance from the picture that the model expects, at least 0; 0
+            is the paper. For models conditioned on the picture: see terms/expectation.py.
         start: where the ascent starts: "input" (the paper), "estimate" (the model's own one-step
             estimate of the clean picture), or "sample" (what the model draws from seeded noise,
             the best by the energy), for models conditioned on the picture. Fidelity is to the input
@@ -58,6 +60,7 @@ class MapSettings:
     space: SpaceName = "diffusion"
     lam: float = 0.01
     typicality: float = 0.0
+    expectation: float = 0.0
     start: Start = "input"
     blend: float = 1.0
     draws: int = 2
@@ -80,15 +83,20 @@ class MapSettings:
             _require(chosen in choices, f"{name} {chosen!r} must be {_alternatives(choices)}")
         is_lam = math.isfinite(self.lam) and self.lam >= 0
         _require(is_lam, f"lambda {self.lam} must be a number, 0 or more")
-        is_weight = math.isfinite(self.typicality) and self.typicality >= 0
-        _require(is_weight, f"typicality {self.typicality} must be a number, 0 or more")
+        for name in ("typicality", "expectation"):
+            weight = getattr(self, name)
+            is_weight = math.isfinite(weight) and weight >= 0
+            _require(is_weight, f"{name} {weight} must be a number, 0 or more")
         _require(0 < self.blend <= 1, f"blend {self.blend} must lie in (0, 1]")
         is_count = isinstance(self.draws, int) and 1 <= self.draws <= MOST_DRAWS
         _require(is_count, f"draws {self.draws} must be a number from 1 to {MOST_DRAWS}")
         is_seed = isinstance(self.seed, int) and 0 <= self.seed < 2**63
         _require(is_seed, f"seed {self.seed} must be a whole number, from 0 to below 2^63")
-        has_noise = self.space == "diffusion" or not (self.typicality or self.start != "input")
-        _require(has_noise, "pixels have no noise: typicality and start need the diffusion space")
+        wants_model = self.typicality or self.expectation or self.start != "input"
+        _require(
+            self.space == "diffusion" or not wants_model,
+            "pixels have no noise: typicality, expectation and start need the diffusion space",
+        )
         _require(self.iterations >= 0, f"iterations {self.iterations} must be 0 or more")
         is_rate = math.isfinite(self.learning_rate) and self.learning_rate > 0
         _require(is_rate, f"learning rate {self.learning_rate} must be positive")
@@ -131,6 +139,7 @@ def describe_settings(settings: MapSettings) -> dict[str, Any]:
 _FEW_STEPS = MapSettings(
     InversionOptions(steps=4, bijection=EdictOptions(mixing=0.93)),
     lam=3.0,
+    expectation=8.0,
     start="estimate",
     draws=4,
     optimizer="adam",

@@ -1,25 +1,45 @@
 """Where the ascent starts: at the input, at the model's estimate of it, or at a sample."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from ..edict.bijections.bijection import LatentPair
 from ..edict.bound_picture import BoundPicture
-from ..edict.estimate import estimate_latent, seeded_noise
+from ..edict.estimate import seeded_noise
 from ..edict.protocols import Backbone
+from .expected import Expected
 from .settings import MapSettings, Start
 
+MOST_BLIND = 0.5  # strength up to which a model that does not see the picture may estimate it
 # Latents of pictures (members, C, h, w) to the mean of their energies.
 Judge = Callable[[Tensor], float]
 # A latent (1, C, h, w) that is inverted exactly, or noise itself.
 Beginning = Tensor | LatentPair
 
 
-def begin(bound: BoundPicture, settings: MapSettings, judge: Judge) -> Beginning:
+@dataclass(frozen=True)
+class Given:
+    """What a start is made of.
+
+    Attributes:
+        bound: the picture, with its network.
+        settings: which start, and how.
+        judge: chooses among samples.
+        expected: what the model expects of the picture.
+    """
+
+    bound: BoundPicture
+    settings: MapSettings
+    judge: Judge
+    expected: Expected
+
+
+def begin(given: Given) -> Beginning:
     """Where the settings have the ascent of one picture start."""
-    return _STARTS[settings.start](bound, settings, judge)
+    return _STARTS[given.settings.start](given)
 
 
 def check_start(settings: MapSettings, backbone: Backbone) -> None:
@@ -31,27 +51,41 @@ def check_start(settings: MapSettings, backbone: Backbone) -> None:
         )
 
 
-def _input(bound: BoundPicture, settings: MapSettings, judge: Judge) -> Tensor:  # noqa: ARG001
-    return bound.encode()
+def settings_for(settings: MapSettings, backbone: Backbone) -> MapSettings:
+    """The settings as far as this backbone can follow them.
+
+    A model that does not see the picture it is bound to expects, of nearly pure noise, any picture
+    at all: then the ascent starts at the input, and nothing is expected.
+    """
+    blind = not backbone.conditioned and settings.inversion.strength > MOST_BLIND
+    if not blind or not (settings.start == "estimate" or settings.expectation):
+        return settings
+    start: Start = "input" if settings.start == "estimate" else settings.start
+    return replace(settings, start=start, expectation=0.0)
 
 
-def _estimate(bound: BoundPicture, settings: MapSettings, judge: Judge) -> Tensor:  # noqa: ARG001
-    estimate = estimate_latent(bound, settings.draws, settings.seed)
-    return torch.lerp(bound.encode(), estimate, settings.blend)
+def _input(given: Given) -> Tensor:
+    return given.bound.encode()
 
 
-def _sample(bound: BoundPicture, settings: MapSettings, judge: Judge) -> LatentPair:
+def _estimate(given: Given) -> Tensor:
+    estimate = given.expected.latent(given.bound)
+    return torch.lerp(given.bound.encode(), estimate, given.settings.blend)
+
+
+def _sample(given: Given) -> LatentPair:
     """The best of a few samples; of one member their memory is none."""
+    bound, settings = given.bound, given.settings
     noises = [
         LatentPair(x, x if bound.bijection.members == 2 else torch.zeros_like(x))
         for x in seeded_noise(bound.encode(), settings.draws, settings.seed)
     ]
     if len(noises) == 1:
         return noises[0]
-    return min(noises, key=lambda noise: judge(bound.reconstruct(noise)))
+    return min(noises, key=lambda noise: given.judge(bound.reconstruct(noise)))
 
 
-_STARTS: dict[Start, Callable[[BoundPicture, MapSettings, Judge], Beginning]] = {
+_STARTS: dict[Start, Callable[[Given], Beginning]] = {
     "input": _input,
     "estimate": _estimate,
     "sample": _sample,

@@ -11,6 +11,7 @@ from ..edict.protocols import Backbone, Binding, Denoiser
 from ..edict.schedule import Schedule
 from ..edict.tiling.binding import can_be_cut
 from .settings import MapSettings
+from .starts import settings_for
 
 
 @dataclass(frozen=True)
@@ -54,14 +55,17 @@ def work_of_reconstruction(backbone: Backbone, options: InversionOptions) -> Wor
 
 def work_of(backbone: Backbone, settings: MapSettings, inverted: bool = False) -> Work:
     """What the optimiser does for each picture; with `inverted` the noise is there already."""
+    settings = settings_for(settings, backbone)
     if settings.space == "pixel":  # no network: iterations are counted
         return Work(1, 0, settings.iterations)
     ways = 2 * settings.check_gradient if settings.iterations else 0
     ways += 1 if inverted else 1 + settings.check_round_trip
     work = work_of_inversion(backbone, settings.inversion)
     start = 0 if inverted else work.start
+    if settings.expectation or (settings.start == "estimate" and not inverted):
+        start += settings.draws
     if not inverted and settings.start != "input":
-        start += settings.draws * (1 if settings.start == "estimate" else work.reconstruction)
+        start += settings.draws * work.reconstruction * (settings.start == "sample")
         if settings.typicality:  # the very input's noise is measured, too
             start, ways = start + work.start, ways + 1
     return replace(work, before=ways, iterations=settings.iterations, start=start)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from .expectation import expectation_term
 from .fidelity import fidelity_term
 from .quality import quality_term
 from .term import Ingredients, Term
@@ -12,6 +13,7 @@ TERMS: tuple[Callable[[Ingredients], Term | None], ...] = (
     quality_term,
     fidelity_term,
     typicality_term,
+    expectation_term,
 )
 
 

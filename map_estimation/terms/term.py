@@ -47,9 +47,11 @@ class Ingredients:
         fidelity: D0, distance to the input.
         settings: weights, and which terms there are.
         restraints: of this picture; their regions weigh in the fidelity.
+        expected: gives the picture that the model expects, (1, 3, H, W); None in pixel space.
     """
 
     prior: Prior
     fidelity: Fidelity
     settings: MapSettings
     restraints: Restraints = FREE
+    expected: Callable[[], Tensor] | None = None

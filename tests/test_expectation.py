@@ -1,0 +1,156 @@
+"""Closeness to what the model expects, as a term of the energy."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from latent_map.edict.bound_picture import bind_picture
+from latent_map.edict.estimate import estimate_latent
+from latent_map.edict.inversion import invert_picture
+from latent_map.fidelity.loading import load_fidelity
+from latent_map.map_estimation.enhance import Enhancer, enhance, optimise_noise
+from latent_map.map_estimation.result import Cancel
+from latent_map.map_estimation.settings import PRESETS, MapSettings
+from latent_map.map_estimation.solver import MapSolver
+
+from .toys import PRIOR, ToyBackbone, edict, picture
+
+FIDELITY = load_fidelity("mse")
+SETTINGS = MapSettings(
+    edict(3), lam=0.1, iterations=3, optimizer="adam", learning_rate=0.02, memory="store"
+)
+EXPECTING = replace(SETTINGS, expectation=2.0)
+ESTIMATE = replace(EXPECTING, start="estimate")
+GUARD = 1e-6  # of the root at 0
+SLOPE = 1e-6  # relative, of a central difference in float64
+
+
+def run(settings, backbone=None, **options):
+    return enhance(picture(), backbone or ToyBackbone(), PRIOR, FIDELITY, settings, **options)[0]
+
+
+def expected_picture(settings=EXPECTING):
+    bound = bind_picture(ToyBackbone(), picture(), settings.inversion)
+    latent = estimate_latent(bound, settings.draws, settings.seed)
+    return bound.decode(latent).clamp(0, 1)
+
+
+def test_it_is_the_distance_from_the_models_estimate():
+    result = run(EXPECTING)
+    wanted = float((picture() - expected_picture()).square().mean().sqrt())
+    assert result.before.terms["expectation"] == pytest.approx(wanted, rel=1e-5)
+    assert result.trace[0].terms["expectation"] == pytest.approx(wanted, rel=1e-5)
+    assert result.before.energy == pytest.approx(
+        2 * wanted - 0.1 * result.before.terms["quality"], rel=1e-5
+    )
+
+
+def test_the_whole_estimate_is_what_is_expected_and_half_of_it_half_as_far():
+    assert run(ESTIMATE).trace[0].terms["expectation"] == pytest.approx(0, abs=GUARD)
+    whole = run(EXPECTING).before.terms["expectation"]
+    half = run(replace(ESTIMATE, blend=0.5)).trace[0].terms["expectation"]
+    # The toy's estimate leaves [0, 1] here and there, where pictures are clamped.
+    assert half == pytest.approx(whole / 2, rel=0.1)
+
+
+def test_a_larger_weight_ends_nearer_to_what_is_expected():
+    settings = replace(SETTINGS, iterations=12, learning_rate=0.05)
+    ends = [run(replace(settings, expectation=w)) for w in (0.01, 0.3, 10.0)]
+    distances = [(r.picture - expected_picture()).square().mean().sqrt() for r in ends]
+    assert distances == sorted(distances, reverse=True)
+    assert distances[-1] < 0.5 * distances[0]
+
+
+def test_the_solvers_gradient_is_the_slope_of_the_whole_energy():
+    space, objective = Enhancer(ToyBackbone(), PRIOR, FIDELITY, EXPECTING).problem(picture())
+    solver = MapSolver(space, picture(), objective, EXPECTING)
+    descent = solver.begin(solver.space.start())
+
+    def energy(variables):
+        with torch.no_grad():
+            latents = solver.space.synthesise(variables, with_gradient=False)
+            return float(solver._evaluate(latents, variables)[1].energy.double().mean())
+
+    latents = solver.space.synthesise(descent.variables, with_gradient=True).requires_grad_(True)
+    value = solver._evaluate(latents, descent.variables)[1].energy.mean()
+    gradients = solver._gradients(value, latents, descent.variables)
+    norm = math.sqrt(sum(float(g.square().sum()) for g in gradients))
+    moved = [
+        energy(
+            [
+                v.detach() + s * 1e-3 * g / norm
+                for v, g in zip(descent.variables, gradients, strict=True)
+            ]
+        )
+        for s in (1, -1)
+    ]
+    assert norm == pytest.approx((moved[0] - moved[1]) / 2e-3, rel=SLOPE)
+
+
+def test_the_self_check_of_a_run_is_silent(caplog):
+    run(EXPECTING)
+    run(ESTIMATE)
+    assert not caplog.records
+
+
+def test_an_estimate_that_only_the_model_prefers_is_kept_and_without_the_term_given_back():
+    settings = replace(ESTIMATE, lam=1e-6, blend=0.2)
+    assert run(replace(settings, expectation=5.0)).improved
+    assert not run(replace(settings, expectation=0.0)).improved
+
+
+def test_the_estimate_is_made_once():
+    backbone = ToyBackbone()
+    run(replace(ESTIMATE, expectation=0.0, check_gradient=False, iterations=0), backbone)
+    plain = backbone.calls
+    run(replace(ESTIMATE, check_gradient=False, iterations=0), backbone)
+    assert backbone.calls == 2 * plain
+
+
+def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(tmp_path):
+    path = tmp_path / "run.state"
+
+    def stop(step):
+        if step.row.iteration == 2:
+            raise Cancel
+
+    for settings in (EXPECTING, ESTIMATE):
+        run(settings, callback=stop, state=path)
+        resumed, whole = run(settings, state=path), run(settings)
+        assert resumed.trace == whole.trace
+        assert torch.equal(resumed.picture, whole.picture)
+
+
+def test_given_noise_can_be_held_to_what_is_expected():
+    inverted = invert_picture(ToyBackbone(), picture(), SETTINGS.inversion)
+    ((_, result),) = optimise_noise(inverted, PRIOR, FIDELITY, EXPECTING)
+    assert result.trace[0].terms["expectation"] > 0
+
+
+def test_a_model_that_does_not_see_the_picture_starts_at_the_input_and_expects_nothing(caplog):
+    backbone = ToyBackbone()
+    backbone.conditioned = False
+    result, wanted = run(ESTIMATE, backbone), run(SETTINGS, backbone)
+    assert result.trace == wanted.trace
+    assert "toy is not conditioned on the picture, so at strength 1" in caplog.text
+    caplog.clear()
+    weak = replace(ESTIMATE, inversion=replace(ESTIMATE.inversion, strength=0.34))
+    assert "expectation" in run(weak, backbone).trace[0].terms
+    assert not caplog.records
+
+
+def test_presets_but_the_papers_and_the_baselines_expect_something():
+    expecting = {name for name, settings in PRESETS.items() if settings.expectation}
+    assert expecting == {"fast", "gentle", "strong"}
+
+
+@pytest.mark.parametrize("wrong", [-0.1, float("nan"), float("inf")])
+def test_an_impossible_weight_is_refused(wrong):
+    with pytest.raises(ValueError, match=r"expectation .* must be a number, 0 or more"):
+        replace(SETTINGS, expectation=wrong)
+
+
+def test_pixels_expect_nothing():
+    with pytest.raises(ValueError, match="expectation and start need the diffusion space"):
+        MapSettings(space="pixel", expectation=1.0)
