@@ -53,7 +53,7 @@ class Options:
         default=None,
     )
     expectation: float | None = option(
-        "weight of the distance from what the model expects of the picture; 0 is the paper's",
+        "weight of closeness to what the model expects of the picture; 0 is the paper's",
         default=None,
     )
     memory: Memory | None = option("what a gradient keeps: see docs/architecture.md", default=None)

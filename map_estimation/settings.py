@@ -30,8 +30,8 @@ class MapSettings:
         lam: weight of the prior, at least 0; 0 returns the input.
         typicality: weight of the noise's typicality, - log p(x_T), at least 0; 0 is the paper. It
             keeps the picture one that the model could have drawn: see terms/typicality.py.
-        expectation: weight of the distance from the picture that the model expects, at least 0; 0
-            is the paper. For models conditioned on the picture: see terms/expectation.py.
+        expectation: weight of closeness to the picture that the model expects, at least 0; 0 is
+            the paper. For models conditioned on the picture: see terms/expectation.py.
         start: where the ascent starts: "input" (the paper), "estimate" (the model's own one-step
             estimate of the clean picture), or "sample" (what the model draws from seeded noise,
             the best by the energy), for models conditioned on the picture. Fidelity is to the input
@@ -139,7 +139,7 @@ def describe_settings(settings: MapSettings) -> dict[str, Any]:
 _FEW_STEPS = MapSettings(
     InversionOptions(steps=4, bijection=EdictOptions(mixing=0.93)),
     lam=3.0,
-    expectation=8.0,
+    expectation=1.0,
     start="estimate",
     draws=4,
     optimizer="adam",

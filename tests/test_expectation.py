@@ -13,6 +13,7 @@ from latent_map.map_estimation.enhance import Enhancer, enhance, optimise_noise
 from latent_map.map_estimation.result import Cancel
 from latent_map.map_estimation.settings import PRESETS, MapSettings
 from latent_map.map_estimation.solver import MapSolver
+from latent_map.map_estimation.terms.expectation import DEVIATION, half_mean_square
 
 from .toys import PRIOR, ToyBackbone, edict, picture
 
@@ -20,7 +21,7 @@ FIDELITY = load_fidelity("mse")
 SETTINGS = MapSettings(
     edict(3), lam=0.1, iterations=3, optimizer="adam", learning_rate=0.02, memory="store"
 )
-EXPECTING = replace(SETTINGS, expectation=2.0)
+EXPECTING = replace(SETTINGS, expectation=2e-3)
 ESTIMATE = replace(EXPECTING, start="estimate")
 GUARD = 1e-6  # of the root at 0
 SLOPE = 1e-6  # relative, of a central difference in float64
@@ -36,27 +37,36 @@ def expected_picture(settings=EXPECTING):
     return bound.decode(latent).clamp(0, 1)
 
 
-def test_it_is_the_distance_from_the_models_estimate():
-    result = run(EXPECTING)
-    wanted = float((picture() - expected_picture()).square().mean().sqrt())
-    assert result.before.terms["expectation"] == pytest.approx(wanted, rel=1e-5)
-    assert result.trace[0].terms["expectation"] == pytest.approx(wanted, rel=1e-5)
-    assert result.before.energy == pytest.approx(
-        2 * wanted - 0.1 * result.before.terms["quality"], rel=1e-5
+def test_it_is_the_log_density_of_a_normal_about_the_expected_picture_up_to_a_constant():
+    expected, a, b = (picture(n, batch=1 + (n > 0)).double() for n in range(3))
+    normal = torch.distributions.Normal(expected, DEVIATION)
+    wanted = (normal.log_prob(a) - normal.log_prob(b)).mean((1, 2, 3))
+    torch.testing.assert_close(
+        half_mean_square(b, expected) - half_mean_square(a, expected), wanted
     )
 
 
-def test_the_whole_estimate_is_what_is_expected_and_half_of_it_half_as_far():
+def test_what_is_expected_is_the_models_estimate():
+    result = run(EXPECTING)
+    wanted = float((picture() - expected_picture()).square().mean() / (2 * DEVIATION**2))
+    assert result.before.terms["expectation"] == pytest.approx(wanted, rel=1e-5)
+    assert result.trace[0].terms["expectation"] == pytest.approx(wanted, rel=1e-5)
+    assert result.before.energy == pytest.approx(
+        2e-3 * wanted - 0.1 * result.before.terms["quality"], rel=1e-5
+    )
+
+
+def test_half_way_to_the_estimate_is_a_quarter_of_the_price():
     assert run(ESTIMATE).trace[0].terms["expectation"] == pytest.approx(0, abs=GUARD)
     whole = run(EXPECTING).before.terms["expectation"]
     half = run(replace(ESTIMATE, blend=0.5)).trace[0].terms["expectation"]
     # The toy's estimate leaves [0, 1] here and there, where pictures are clamped.
-    assert half == pytest.approx(whole / 2, rel=0.1)
+    assert half == pytest.approx(whole / 4, rel=0.2)
 
 
 def test_a_larger_weight_ends_nearer_to_what_is_expected():
     settings = replace(SETTINGS, iterations=12, learning_rate=0.05)
-    ends = [run(replace(settings, expectation=w)) for w in (0.01, 0.3, 10.0)]
+    ends = [run(replace(settings, expectation=w)) for w in (1e-6, 1e-4, 1e-2)]
     distances = [(r.picture - expected_picture()).square().mean().sqrt() for r in ends]
     assert distances == sorted(distances, reverse=True)
     assert distances[-1] < 0.5 * distances[0]
@@ -96,7 +106,7 @@ def test_the_self_check_of_a_run_is_silent(caplog):
 
 def test_an_estimate_that_only_the_model_prefers_is_kept_and_without_the_term_given_back():
     settings = replace(ESTIMATE, lam=1e-6, blend=0.2)
-    assert run(replace(settings, expectation=5.0)).improved
+    assert run(replace(settings, expectation=1.0)).improved
     assert not run(replace(settings, expectation=0.0)).improved
 
 
