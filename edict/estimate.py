@@ -6,7 +6,15 @@ import torch
 from torch import Tensor
 
 from .bound_picture import BoundPicture
+from .protocols import Backbone
 from .schedule import Schedule, Step
+
+MOST_BLIND = 0.5  # strength up to which a model that does not see the picture may estimate it
+
+
+def is_blind(backbone: Backbone, strength: float) -> bool:
+    """Whether the estimate has next to nothing of the picture in it: it would be any picture."""
+    return not backbone.conditioned and strength > MOST_BLIND
 
 
 def estimate_latent(bound: BoundPicture, draws: int = 2, seed: int = 0) -> Tensor:

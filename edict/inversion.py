@@ -9,6 +9,7 @@ from torch import Tensor
 
 from .bijections.bijection import LatentPair
 from .bound_picture import BoundPicture, bind_picture, pad
+from .estimate import MOST_BLIND, estimate_latent, is_blind
 from .inversion_options import InversionOptions
 from .memory import is_out_of_memory, return_cached_memory
 from .protocols import Backbone
@@ -69,8 +70,9 @@ def invert_picture(
     image: Tensor,
     options: InversionOptions | None = None,
     tape: Tape | None = None,
+    draws: int = 0,
 ) -> InvertedPicture:
-    """Invert a picture exactly to diffusion noise.
+    """Invert a picture, or the model's estimate of it, exactly to diffusion noise.
 
     Args:
         backbone: the diffusion model.
@@ -78,19 +80,29 @@ def invert_picture(
         options: steps, bijection, ...; default `InversionOptions()`. Where memory runs out, tiles
             get smaller; the result's bound picture tells.
         tape: records the calls for the gradient of the first reconstruction.
-    Returns: the noise and all it takes to come back.
+        draws: noises that an estimate is the mean of, which is then inverted in the picture's
+            place; 0 inverts the picture. See estimate.py.
+    Returns: the noise and all it takes to come back, bound to the picture.
     Raises: ValueError for a picture or options that cannot work.
     Source: Zhang et al., arXiv 2403.06406, Eqs. (12)-(15), Algorithm 1 line 2.
     """
     options = options or InversionOptions()
     check_picture(image)
+    if draws and is_blind(backbone, options.strength):
+        raise ValueError(
+            f"{backbone.name} is not conditioned on the picture, so at strength {options.strength} "
+            "its estimate would be any picture: give it a ControlNet, choose a strength of at most "
+            f"{MOST_BLIND}, or invert the picture itself"
+        )
     image = image.detach().clamp(0, 1)
     tile = options.tile
     while True:
         try:
             bound = bind_picture(backbone, image, replace(options, tile=tile))
             tile = bound.tile
-            return InvertedPicture(bound.invert(bound.encode(), tape), bound)
+            with torch.no_grad():
+                latent = estimate_latent(bound, draws) if draws else bound.encode()
+            return InvertedPicture(bound.invert(latent, tape), bound)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise

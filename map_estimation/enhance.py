@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..edict.bijections.bijection import LatentPair
 from ..edict.bound_picture import BoundPicture, bind_picture
+from ..edict.estimate import MOST_BLIND
 from ..edict.inversion import InvertedPicture, check_picture
 from ..edict.protocols import Backbone
 from ..fidelity.fidelity import Fidelity, check_fidelity
@@ -25,7 +26,7 @@ from .resume import KeptRuns, describe_run, go_on, read_run, run_and_keep
 from .settings import MapSettings
 from .solver import Callback, MapSolver
 from .spaces import DiffusionSpace, PixelSpace, Space
-from .starts import MOST_BLIND, Beginning, Given, begin, check_start, settings_for
+from .starts import Beginning, Given, begin, check_start, settings_for
 from .terms import Ingredients, terms_of
 
 log = logging.getLogger(__name__)

@@ -8,12 +8,11 @@ from torch import Tensor
 
 from ..edict.bijections.bijection import LatentPair
 from ..edict.bound_picture import BoundPicture
-from ..edict.estimate import seeded_noise
+from ..edict.estimate import is_blind, seeded_noise
 from ..edict.protocols import Backbone
 from .expected import Expected
 from .settings import MapSettings, Start
 
-MOST_BLIND = 0.5  # strength up to which a model that does not see the picture may estimate it
 # Latents of pictures (members, C, h, w) to the mean of their energies.
 Judge = Callable[[Tensor], float]
 # A latent (1, C, h, w) that is inverted exactly, or noise itself.
@@ -57,7 +56,7 @@ def settings_for(settings: MapSettings, backbone: Backbone) -> MapSettings:
     A model that does not see the picture it is bound to expects, of nearly pure noise, any picture
     at all: then the ascent starts at the input, and nothing is expected.
     """
-    blind = not backbone.conditioned and settings.inversion.strength > MOST_BLIND
+    blind = is_blind(backbone, settings.inversion.strength)
     if not blind or not (settings.start == "estimate" or settings.expectation):
         return settings
     start: Start = "input" if settings.start == "estimate" else settings.start

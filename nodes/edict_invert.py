@@ -1,5 +1,6 @@
 """Node: picture to noise, exactly."""
 
+from dataclasses import replace
 from typing import get_args
 
 import comfy.model_management as mm
@@ -16,6 +17,8 @@ from .schema_fields import found_as
 from .session import Progress, from_comfy, make_room, outside_inference_mode
 from .shared_inputs import advanced, own_tile, switch, tile
 from .sockets import CATEGORY, Backbone, EdictLatents
+
+DRAWS = 4  # noises of an estimate, as in the preset fast
 
 
 class EdictInvert(io.ComfyNode):
@@ -88,6 +91,7 @@ class EdictInvert(io.ComfyNode):
                     "needs at least 6 steps, or your own value.",
                 ),
                 own_tile(),
+                _start(),
             ],
             outputs=[
                 EdictLatents.Output(
@@ -112,6 +116,7 @@ class EdictInvert(io.ComfyNode):
         bijection="edict",
         own_mixing=False,
         own_tile=False,
+        start="input",
     ) -> io.NodeOutput:
         """Invert the batch, one picture at a time."""
         given = {"mixing": mixing if own_mixing else None, "order": order}
@@ -123,15 +128,31 @@ class EdictInvert(io.ComfyNode):
         pixels, _ = from_comfy(image)
         check_picture(pixels)
         make_room(pixels)
-        progress = Progress(work_of_inversion(backbone, options), len(pixels))
+        draws = DRAWS if start == "estimate" else 0
+        work = work_of_inversion(backbone, options)
+        progress = Progress(replace(work, start=work.start + draws), len(pixels))
         watched = progress.watch(backbone)
         made = (
-            PackedPicture.pack(invert_picture(watched, item.to(device), options), backbone)
+            PackedPicture.pack(
+                invert_picture(watched, item.to(device), options, draws=draws), backbone
+            )
             for item in pixels.split(1)
         )
         latents = list(progress.pictures(made))
         progress.finish()
         return io.NodeOutput(latents)
+
+
+def _start() -> io.Combo.Input:
+    return io.Combo.Input(
+        "start",
+        options=["input", "estimate"],
+        default="input",
+        optional=True,
+        tooltip="Which picture becomes noise. input: yours, as in the paper. estimate: what the "
+        "model makes of yours in one step, cleaner and still held to yours by the optimizer: what "
+        "Post-Enhance does by default. For models that see the picture, as through a ControlNet.",
+    )
 
 
 def _bijection() -> io.Combo.Input:

@@ -1,11 +1,13 @@
 """The one-step estimate, where everything is known in closed form."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from latent_map.edict.bound_picture import bind_picture
 from latent_map.edict.estimate import estimate_latent, noised, seeded_noise, whole_step
+from latent_map.edict.inversion import invert_picture
 from latent_map.edict.protocols import Binding
 
 from .pairs import ALPHAS, schedule_of
@@ -82,3 +84,21 @@ def test_it_is_the_mean_over_its_noises_and_costs_a_call_each():
     assert not torch.equal(first, second)
     assert torch.equal(estimate_latent(bound, 2, seed=3), both)
     assert not torch.equal(estimate_latent(bound, 2, seed=4), both)
+
+
+def test_an_estimate_is_inverted_in_the_pictures_place_and_stays_bound_to_it():
+    image, backbone = picture(), ToyBackbone()
+    inverted = invert_picture(backbone, image, edict(3), draws=2)
+    assert torch.equal(inverted.bound.picture, image)
+    back = inverted.bound.reconstruct(inverted.noise)
+    wanted = estimate_latent(inverted.bound, 2)
+    torch.testing.assert_close(back, wanted.expand_as(back))
+
+
+def test_an_estimate_without_sight_of_the_picture_is_refused_at_full_strength():
+    backbone = ToyBackbone()
+    backbone.conditioned = False
+    with pytest.raises(ValueError, match="toy is not conditioned on the picture, so at"):
+        invert_picture(backbone, picture(), edict(3), draws=1)
+    assert backbone.calls == 0
+    invert_picture(backbone, picture(), replace(edict(6), strength=0.5), draws=1)
