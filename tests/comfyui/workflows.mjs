@@ -112,7 +112,7 @@ export const WORKFLOWS = {
   "Enhance step by step": joined(
     alone({
       note: note("All parts, wired",
-        "The picture becomes diffusion noise (*EDICT Invert*), the noise is moved towards higher quality while the fidelity term holds the "
+        "What the model makes of the picture becomes diffusion noise (*EDICT Invert*), the noise is moved towards higher quality while the fidelity term holds the "
         + "picture to its input (*Optimizer*), and comes back (*Reconstruct*).",
         "Swap the prior or the fidelity term, or change any number, and compare the plots. No download."),
       sample,
@@ -121,7 +121,7 @@ export const WORKFLOWS = {
       columns: [["backbone", "invert", "fidelity", "prior"], ["optimise"], ["reconstruct", "compare", "plot"], ["save", "score", "slider"]],
       nodes: {
         backbone: ["DLM_LoadBackbone", {}],
-        invert: ["DLM_EdictInvert", { steps: 6, mixing: 0.93, own_mixing: true }],
+        invert: ["DLM_EdictInvert", { steps: 4, mixing: 0.93, own_mixing: true, start: "estimate" }],
         fidelity: ["DLM_FidelityLoss", {}],
         prior: ["DLM_IqaPrior", {}],
         optimise: ["DLM_LatentMapOptimizer", { momentum: 0.5 }],
