@@ -1,7 +1,7 @@
 """Curves of a run, one panel each, drawn with Pillow alone."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from PIL import Image, ImageDraw, ImageFont
@@ -83,3 +83,52 @@ def _places(box: tuple[int, int, int, int], heights: Sequence[float]) -> list[tu
         (left + step * index, bottom - (bottom - top) * (height - low) / span)
         for index, height in enumerate(heights)
     ]
+
+
+def plot_overlays(
+    panels: Mapping[str, Sequence[Curve]], width: int = 640, panel: int = 170
+) -> Image.Image:
+    """Draw panels below each other, each with several curves on one scale.
+
+    Args:
+        panels: curves by the panel's title; those without values are left out.
+        width: of the plot, in pixels.
+        panel: height of a panel, in pixels.
+    Returns: an RGB image of width x (panels * panel) pixels.
+    """
+    plot = Image.new("RGB", (width, panel * max(1, len(panels))), PAPER)
+    draw = ImageDraw.Draw(plot)
+    for index, (title, curves) in enumerate(panels.items()):
+        top = index * panel
+        box = (LEFT, top + TOP, width - RIGHT, top + panel - BOTTOM)
+        _draw_together(draw, box, title, [curve for curve in curves if curve.values])
+    return plot
+
+
+def _draw_together(
+    draw: ImageDraw.ImageDraw, box: tuple[int, int, int, int], title: str, curves: Sequence[Curve]
+) -> None:
+    left, top, right, bottom = box
+    font = caption_font()
+    draw.rectangle(box, outline=FRAME)
+    place = left
+    for text, colour in ((title, INK), *((curve.title, curve.colour) for curve in curves)):
+        draw.text((place, top - 20), text, colour, font)
+        place += round(draw.textlength(text, font)) + 14
+    if not curves:
+        return
+    values = [value for curve in curves for value in curve.values]
+    last = max(len(curve.values) for curve in curves) - 1
+    draw.text((4, top - 6), f"{max(values):.3g}", INK, font)
+    draw.text((4, bottom - 10), f"{min(values):.3g}", INK, font)
+    end = f"{last} iterations"
+    draw.text((right - draw.textlength(end, font), bottom + 3), end, INK, font)
+    span, step = max(values) - min(values) or 1.0, (right - left) / max(1, last)
+    for curve in curves:
+        points = [
+            (left + step * i, bottom - (bottom - top) * (value - min(values)) / span)
+            for i, value in enumerate(curve.values)
+        ]
+        draw.line(points, fill=curve.colour, width=2)
+        for x, y in points if len(points) == 1 else ():
+            draw.ellipse((x - 2, y - 2, x + 2, y + 2), fill=curve.colour)

@@ -15,6 +15,7 @@ from .iqa_score import IqaScore
 from .latent_map_optimizer import LatentMapOptimizer
 from .load_backbone import LoadBackbone
 from .load_map_state import LoadMapState
+from .map_trace import CompareTraces
 from .post_enhance import PostEnhance
 from .queued_prompts import prepare, toggles_of
 from .region_weight import RegionWeight
@@ -32,6 +33,7 @@ NODES: list[type[io.ComfyNode]] = [
     FidelityLoss,
     RegionWeight,
     LoadMapState,
+    CompareTraces,
     IqaScore,
     GetWeights,
     ComparePictures,
