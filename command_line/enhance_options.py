@@ -30,7 +30,7 @@ class Options:
 
     input: Path = argument("picture file or folder")
     output: Path = option("file, or folder", "-o", "--output")
-    preset: str = option("fast, gentle, strong, paper, or a baseline", default="fast")
+    preset: str = option("fast, gentle, strong, turbo, paper, or a baseline", default="fast")
     prior: PriorChoice
     fidelity: str = option("a measure of docs/fidelity.md", default="low_resolution")
     iterations: int | None = option("gradient steps", default=None)

@@ -66,10 +66,19 @@ def scaled_linear_alphas(beta_start: float = 0.00085, beta_end: float = 0.012) -
     return (1 - betas).cumprod(0)
 
 
-def _labels(steps: int, spacing: Spacing, train_steps: int) -> list[int]:
+def _labels(steps: int, spacing: Spacing, train_steps: int, known: int | None = None) -> list[int]:
     """Time labels, noisiest first."""
-    if not 1 <= steps <= train_steps:
-        raise ValueError(f"{steps} diffusion steps: choose from 1 to {train_steps}")
+    most = known or train_steps
+    if not 1 <= steps <= most:
+        raise ValueError(f"{steps} diffusion steps: choose from 1 to {most}")
+    if known:
+        if spacing != "trailing":
+            raise ValueError(
+                f"a consistency model knows {known} labels, none of them those of {spacing!r}: "
+                "choose the spacing trailing"
+            )
+        stride = train_steps // known
+        return [stride * (known - i * known // steps) - 1 for i in range(steps)]
     if spacing == "trailing":
         return [round(train_steps - i * train_steps / steps) - 1 for i in range(steps)]
     if spacing == "leading":
@@ -95,7 +104,11 @@ def _coefficients(prediction: str, alpha: float, alpha_next: float) -> tuple[flo
 
 
 def vp_schedule(
-    alphas: Tensor, steps: int, prediction: Prediction = "eps", spacing: Spacing = "trailing"
+    alphas: Tensor,
+    steps: int,
+    prediction: Prediction = "eps",
+    spacing: Spacing = "trailing",
+    known: int | None = None,
 ) -> Schedule:
     """Steps of a variance-preserving model.
 
@@ -105,11 +118,13 @@ def vp_schedule(
         prediction: what the network predicts, "eps" or "v".
         spacing: "trailing" has labels from N - 1 down and ends at alpha = 1; "leading" is EDICT's,
             whose last level is alphas[0]: its last step moves nothing but the mixing.
+        known: how many evenly spaced labels the network knows, as latent consistency models do
+            (Luo et al., arXiv 2310.04378), of which the steps take theirs; None for all.
     Returns: the schedule, noisiest step first.
     Raises: ValueError for steps, spacing or prediction that cannot work.
     Source: Zhang et al., arXiv 2403.06406, Eq. (4); the v form is DDIM in angles.
     """
-    labels = _labels(steps, spacing, len(alphas))
+    labels = _labels(steps, spacing, len(alphas), known)
     levels = [float(alphas[label]) for label in labels]
     levels.append(1.0 if spacing == "trailing" else float(alphas[0]))
     result = []

@@ -156,6 +156,18 @@ PRESETS = {
     "gentle": replace(_FEW_STEPS, blend=0.5, draws=2, iterations=2, learning_rate=0.001),
     # Scores higher, and is less true: on those photographs it loses a fifth of the gain in PSNR.
     "strong": replace(_FEW_STEPS, iterations=3, learning_rate=0.005),
+    # For distilled checkpoints, which take four steps (SD-Turbo, LCM, Hyper): the less noisy half
+    # of them, so that a way makes four network calls. Calls are counted, and round trip and
+    # gradient tested, on random weights; rate and lambda are guesses that no distilled checkpoint
+    # and no photograph has judged.
+    "turbo": MapSettings(
+        InversionOptions(steps=4, strength=0.5, bijection=EdictOptions(mixing=0.93)),
+        lam=0.1,
+        iterations=6,
+        optimizer="adam",
+        learning_rate=0.005,
+        momentum=0.5,
+    ),
     # Section IV-A as printed. SGD's rate depends on the model's scale: the pocket backbone's
     # gradients are some 1e-8 a value at 192 x 96 pixels, and 2 moves next to nothing.
     "paper": MapSettings(),

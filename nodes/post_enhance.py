@@ -56,8 +56,9 @@ def _preset() -> io.Combo.Input:
         options=list(PRESETS),
         default=DEFAULT_PRESET,
         tooltip="fast: from the model's estimate, a few small steps. gentle: for pictures that are "
-        "good already. strong: larger steps. paper: as published, 40 times as many network calls. "
-        "pixel_*, no_fidelity: baselines.",
+        "good already. strong: larger steps. turbo: half the calls a step, for SD-Turbo, LCM and "
+        "Hyper checkpoints. paper: as published, 40 times as many network calls. pixel_*, "
+        "no_fidelity: baselines.",
     )
     # What the widgets that override a preset show while they do not.
     values = {name: {key: vars(row)[key] for key in OVERRIDDEN} for name, row in PRESETS.items()}
@@ -145,7 +146,7 @@ class PostEnhance(io.ComfyNode):
                     max=1.0,
                     step=0.01,
                     round=0.01,
-                    tooltip="Share of the way to noise: less is faster and gentler.",
+                    tooltip="Share of the preset's way to noise: less is faster and gentler.",
                 ),
                 preview_every(),
                 Backbone.Input(
@@ -300,5 +301,6 @@ def _settings(
     if start != AS_PRESET:
         changes["start"] = start
     size = tile if own_tile else "auto"
-    inversion = replace(chosen.inversion, strength=strength, tile=size)
+    share = strength * chosen.inversion.strength
+    inversion = replace(chosen.inversion, strength=share, tile=size)
     return replace(chosen, inversion=inversion, check_gradient=check_gradient, **changes)

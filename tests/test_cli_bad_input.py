@@ -46,7 +46,7 @@ BAD_INPUT = [
     ("enhance good.png -o b.png --state damaged.state", "make it again"),
     ("enhance good.png -o b.png --state old.png", "make it again"),
     ("enhance good.png -o b.png --state other.state", "is needed"),
-    ("enhance good.png -o b.png --preset best", "choose from fast, gentle, strong, paper"),
+    ("enhance good.png -o b.png --preset best", "choose from fast, gentle, strong, turbo, paper"),
     ("enhance good.png -o b.png --fidelity no_such", "choose from low_resolution"),
     ("enhance good.png -o b.png --steps 0", "choose from 1 to 1000"),
     ("enhance good.png -o b.png --lam -0.1", "must be a number, 0 or more"),

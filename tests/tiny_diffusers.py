@@ -28,6 +28,7 @@ class Family:
     prediction: str = "epsilon"
     sdxl: bool = False
     widths: tuple[int, ...] = (32, 64)
+    told: int | None = None  # width of the guidance that a consistency model is told
 
     @property
     def context(self) -> int:
@@ -76,7 +77,7 @@ def shared_config(family: Family) -> dict:
 def tiny_unet(family: Family) -> UNet2DConditionModel:
     ups = ("UpBlock2D", "CrossAttnUpBlock2D")
     config = {**shared_config(family), "up_block_types": ups[::-1] if family.sdxl else ups}
-    unet = randomise(UNet2DConditionModel(**config), 1)
+    unet = randomise(UNet2DConditionModel(**config, time_cond_proj_dim=family.told), 1)
     unet.conv_out.weight.data *= 0.1  # a trained network is no chaos either
     return unet
 
@@ -199,6 +200,7 @@ TOP = {
     "conv_in.": "input_blocks.0.0.",
     "time_embedding.linear_1.": "time_embed.0.",
     "time_embedding.linear_2.": "time_embed.2.",
+    "time_embedding.cond_proj.": "time_embed.cond_proj.",
     "add_embedding.linear_1.": "label_emb.0.0.",
     "add_embedding.linear_2.": "label_emb.0.2.",
     "conv_norm_out.": "out.0.",

@@ -14,6 +14,7 @@ from ....files.weights import fingerprint
 from ...choices import Prediction
 from .checkpoint import Checkpoint, Part, TextPart
 from .denoiser import Networks
+from .distilled import embeds_guidance
 from .keys import Tensors
 from .networks import check_network, load_network
 from .options import StableDiffusionOptions
@@ -83,7 +84,10 @@ def load_assembly(
     """
     levels = noise_levels(assembly.base.scheduler, assembly.base.path)
     tokenizer = Path(options.tokenizer) if options.tokenizer else None
-    conditioning = encode_prompts(assembly.base, options.prompts, device, tokenizer)
+    # A network that is told its guidance has one branch.
+    told = embeds_guidance(assembly.unet.config)
+    prompts = [options.prompt] if told else options.prompts
+    conditioning = encode_prompts(assembly.base, prompts, device, tokenizer)
     dtype = choose_dtype(options.dtype, device)
     for network, part, what in assembly.parts():
         own = torch.float32 if network is assembly.networks.vae else dtype

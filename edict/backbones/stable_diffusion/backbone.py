@@ -14,6 +14,7 @@ from ...schedule import Schedule, vp_schedule
 from .assembly import Assembly, Loaded, choose_dtype, hashed_name, load_assembly, settle
 from .controlnet import find_controlnet
 from .denoiser import Networks, UNetDenoiser, VaeCodec
+from .distilled import check_guidance, known_labels
 from .find import find_checkpoint
 from .networks import build_controlnet, build_unet, build_vae
 from .options import DiffusersOptions, StableDiffusionOptions
@@ -26,6 +27,7 @@ class DiffusersBackbone:
     Attributes:
         name: what the map depends on, in short: it differs where files or options differ.
         recipe: arguments of `load_backbone` that give the same backbone again.
+        known: how many labels the network knows, see `vp_schedule`; None for all.
         multiple: the autoencoder's reduction times the UNet's, 64 pixels.
     """
 
@@ -37,6 +39,7 @@ class DiffusersBackbone:
         self.prediction: Prediction = loaded.levels[1]
         self.options = options
         self.name = name
+        self.known: int | None = None
         self.reach = 0
         self.conditioned = self.networks.controlnet is not None
         self.recipe: dict[str, Any] | None = {"name": self.kind, **asdict(options)}
@@ -45,7 +48,7 @@ class DiffusersBackbone:
 
     def schedule(self, steps: int, spacing: Spacing = "trailing") -> Schedule:
         """The checkpoint's noise schedule."""
-        return vp_schedule(self.alphas, steps, self.prediction, spacing)
+        return vp_schedule(self.alphas, steps, self.prediction, spacing, self.known)
 
     def bind(self, image: Tensor) -> Binding:
         """Condition the model on a picture (B, 3, H, W), RGB in [0, 1]."""
@@ -79,7 +82,9 @@ def load_diffusers(
     chosen = settle(DiffusersOptions(str(path), **options), device)
     assembly = find_diffusers(chosen)
     name = diffusers_name(chosen, assembly)
-    return DiffusersBackbone(load_assembly(assembly, chosen, device), chosen, name)
+    backbone = DiffusersBackbone(load_assembly(assembly, chosen, device), chosen, name)
+    backbone.known = known_labels(assembly.base.scheduler)
+    return backbone
 
 
 def find_diffusers(options: DiffusersOptions) -> Assembly:
@@ -91,6 +96,7 @@ def find_diffusers(options: DiffusersOptions) -> Assembly:
     dtype = choose_dtype(options.dtype, torch.device("cpu"))
     checkpoint = find_checkpoint(Path(options.path), dtype, options.prediction)
     noise_levels(checkpoint.scheduler, options.path)
+    check_guidance(checkpoint.unet.config, options.cfg, options.negative, options.path)
     control = None
     if options.controlnet:
         control = find_controlnet(Path(options.controlnet), dtype, checkpoint.unet)
@@ -107,6 +113,8 @@ def find_diffusers(options: DiffusersOptions) -> Assembly:
 def diffusers_name(options: DiffusersOptions, assembly: Assembly) -> str:
     """The checkpoint's name, and a hash of all that the backbone's map depends on."""
     base = assembly.base
-    label = f"diffusers {Path(options.path).stem}"
+    # Version 0.1 took these with the labels of all others: its states are of another map.
+    consistency = ", consistency model" if known_labels(base.scheduler) else ""
+    label = f"diffusers {Path(options.path).stem}{consistency}"
     control = [] if assembly.controlnet is None else [assembly.controlnet]
     return hashed_name(label, options, base.scheduler, [base.unet, base.vae, *base.text], control)

@@ -21,6 +21,8 @@ def unet_config(tensors: Mapping[str, Stored], pooled: int = SDXL_POOLED) -> dic
     blocks = config["down_block_types"]
     kinds = {"CrossAttnDownBlock2D": "CrossAttnUpBlock2D", "DownBlock2D": "UpBlock2D"}
     config["up_block_types"] = tuple(kinds[kind] for kind in reversed(blocks))
+    if told := tensors.get("time_embedding.cond_proj.weight"):
+        config["time_cond_proj_dim"] = told.shape[1]
     return {**config, "out_channels": out.shape[0]}
 
 

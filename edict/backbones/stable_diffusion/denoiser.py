@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .distilled import guidance_embedding
 from .text import Conditioning
 
 
@@ -32,7 +33,8 @@ class UNetDenoiser:
         networks: the frozen networks.
         conditioning: text, one row per branch: with two branches the first is the negative one.
         hint: the picture being enhanced, RGB in [0, 1], (B, 3, H, W); what the ControlNet sees.
-        cfg: guidance; away from 1 both branches are computed, as one batch.
+        cfg: guidance; away from 1 both branches are computed, as one batch, unless the UNet is one
+            that is told its guidance.
         control_strength: factor of the ControlNet's residuals.
     """
 
@@ -50,6 +52,8 @@ class UNetDenoiser:
         self.text = conditioning.text.to(self.dtype)
         self.hint = hint.to(self.dtype)
         self.pooled = None if conditioning.pooled is None else conditioning.pooled.to(self.dtype)
+        guidance = guidance_embedding(networks.unet.config, cfg)
+        self.guidance = None if guidance is None else guidance.to(hint.device, self.dtype)
         height, width = hint.shape[-2:]
         # SDXL's size conditioning: original size, crop, target size.
         sizes = [[height, width, 0, 0, height, width]]
@@ -88,6 +92,8 @@ class UNetDenoiser:
                 "down_block_additional_residuals": down,
                 "mid_block_additional_residual": mid,
             }
+        if self.guidance is not None:
+            inputs["timestep_cond"] = self.guidance.expand(len(noisy), -1)
         return self.networks.unet(noisy, times, **inputs, **residuals)[0]
 
     def window(self, top: int, left: int, height: int, width: int) -> "UNetDenoiser":

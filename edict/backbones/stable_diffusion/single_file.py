@@ -5,6 +5,7 @@ from pathlib import Path
 from ....files.weights import find_tensors, read_finite
 from .checkpoint import Checkpoint, Part, TextPart, refuse_seesr
 from .configs import text_config, unet_config, vae_config
+from .distilled import CONSISTENCY, embeds_guidance
 from .keys import (
     TEXT,
     UNET,
@@ -102,7 +103,10 @@ def _scheduler(tensors: Tensors, unet: Tensors, config: dict) -> dict:
                 f"{tensors[name].path} is an EDM model ({name}): choose an SD 1.5, SD 2.x or SDXL "
                 "checkpoint with eps- or v-prediction"
             )
+    # Of consistency models a single file shows only those that are told their guidance.
+    kind = {"_class_name": CONSISTENCY} if embeds_guidance(config) else {}
     return {
+        **kind,
         "prediction_type": "v_prediction" if _predicts_v(tensors, unet, config) else "epsilon",
         "beta_schedule": "scaled_linear",
         "beta_start": 0.00085,
