@@ -10,18 +10,30 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
+from .carried import GREY, NOTHING, Carried, lost, read_carried, saving_options
+from .hidden_colours import fill_hidden
 from .written import check_writable, write_atomically
 
 log = logging.getLogger(__name__)
 MAX_PIXELS = 100_000_000
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+JPEG = (".jpg", ".jpeg", ".jpe", ".jfif")
+SUFFIXES = (".png", *JPEG, ".webp", ".bmp", ".tif", ".tiff")
 # Formats without an alpha channel: writing one there would lose it.
-OPAQUE = (".jpg", ".jpeg", ".bmp")
-LONGEST_SIDE = {".jpg": 65500, ".jpeg": 65500, ".webp": 16383}  # the formats' own limits
+OPAQUE = (*JPEG, ".bmp")
+LONGEST_SIDE = {**dict.fromkeys(JPEG, 65500), ".webp": 16383}  # the formats' own limits
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 # What becomes RGB without a choice to make; CMYK and Lab need a colour profile for it.
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "YCbCr")
 
@@ -34,18 +46,25 @@ class Picture:
         pixels: RGB in [0, 1], float32, shape (1, 3, H, W), upright.
         alpha: (H, W) uint8, or None.
         profile: ICC profile of its RGB colours, or None.
+        hidden: (H, W, 3) uint8, the file's colours, which are hidden where alpha is 0 and `pixels`
+            have those of their surroundings; None where nothing is hidden.
+        grey: whether the file is grey, and what is made of it shall be.
+        carried: what else the file holds.
     """
 
     pixels: Tensor
     alpha: np.ndarray | None = None
     profile: bytes | None = None
+    hidden: np.ndarray | None = None
+    grey: bool = False
+    carried: Carried = NOTHING
 
 
 def read_picture(path: Path) -> Picture:
     """Read an 8-bit picture, upright by its EXIF tag.
 
     Bilevel, grey and palette pictures become RGB. Of a JPEG with a preview or a gain map the main
-    picture is read. The profile of a grey picture does not fit RGB and is dropped with a warning.
+    picture is read. What full transparency hides is filled from its surroundings.
 
     Raises: ValueError if the file is missing, empty, damaged, too large, animated, neither grey nor
         RGB, or has more than 8 bits.
@@ -58,10 +77,8 @@ def read_picture(path: Path) -> Picture:
             with Image.open(path, formats=FORMATS) as image:
                 complaint = _complaint(image, path)
                 if complaint is None:
-                    profile = image.info.get("icc_profile")
                     image.load()
-                    pixels, alpha = _to_pixels(ImageOps.exif_transpose(image))
-                    return Picture(pixels, alpha, _rgb_profile(profile, path))
+                    return _picture(image, path)
     except MemoryError:
         raise
     except FileNotFoundError:
@@ -75,19 +92,33 @@ def read_picture(path: Path) -> Picture:
     raise ValueError(f"{path} {complaint}")
 
 
+def _picture(image: Image.Image, path: Path) -> Picture:
+    channels = image.tag_v2.get(277, 0) if image.format == "TIFF" else 0  # pyright: ignore
+    if channels > len(image.getbands()):
+        log.warning("%s: its channel %d is of no known kind and is dropped", path, channels)
+    carried, orientation = read_carried(image, path)
+    if orientation in TURNS:
+        image = image.transpose(TURNS[orientation])
+    pixels, alpha = _to_pixels(image)
+    grey = image.mode in GREY
+    profile = image.info.get("icc_profile") or None
+    if profile is not None and profile[16:20] != b"RGB ":
+        if not (grey and carried.grey_profile):
+            log.warning("%s: its colour profile is not for RGB and is dropped", path)
+        profile = None
+    hidden = None
+    if alpha is not None and (alpha == 0).any():
+        hidden = np.asarray(to_image(pixels))
+        pixels = fill_hidden(pixels, torch.from_numpy(alpha > 0)[None, None])
+    return Picture(pixels, alpha, profile, hidden, grey, carried)
+
+
 def _to_pixels(image: Image.Image) -> tuple[Tensor, np.ndarray | None]:
     has_alpha = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
     rgba = image.convert("RGBA") if has_alpha else None
     rgb = np.asarray((rgba or image).convert("RGB"), dtype=np.float32) / 255
     pixels = torch.from_numpy(rgb.transpose(2, 0, 1).copy())[None]
     return pixels, np.asarray(rgba)[..., 3].copy() if rgba is not None else None
-
-
-def _rgb_profile(profile: bytes | None, path: Path) -> bytes | None:
-    if not profile or profile[16:20] == b"RGB ":
-        return profile or None
-    log.warning("%s: its colour profile is not for RGB and is dropped", path)
-    return None
 
 
 def _complaint(image: Image.Image, path: Path) -> str | None:
@@ -127,25 +158,37 @@ def write_picture(path: Path, picture: Picture) -> None:
     Raises: ValueError for an unknown format, or a size or an alpha channel that it cannot hold;
         OSError when the disk is full; an existing file stays as it was then.
     """
-    image = to_image(picture.pixels)
+    image, profile = to_image(picture.pixels), picture.profile
+    if picture.hidden is not None and picture.alpha is not None:
+        shown = (picture.alpha > 0)[..., None]
+        image = Image.fromarray(np.where(shown, np.asarray(image), picture.hidden))
+    if picture.grey and path.suffix.lower() != ".webp":  # which knows no grey
+        image, profile = image.convert("L"), picture.carried.grey_profile or None
+    elif picture.carried.grey_profile:
+        log.warning("%s: its grey colour profile does not fit RGB and is dropped", path)
     if picture.alpha is not None:
         image.putalpha(Image.fromarray(picture.alpha))
-    write_image(path, image, picture.profile)
+    write_image(path, image, profile, picture.carried)
 
 
-def write_image(path: Path, image: Image.Image, profile: bytes | None = None) -> None:
-    """Write an RGB or RGBA image; JPEG at quality 95 with full colour, all else without loss.
+def write_image(
+    path: Path, image: Image.Image, profile: bytes | None = None, carried: Carried = NOTHING
+) -> None:
+    """Write an image; JPEG at quality 95 with full colour, all else without loss.
 
     Args:
-        path: its suffix chooses the format; BMP holds no profile.
-        image: 8-bit.
-        profile: ICC profile.
+        path: its suffix chooses the format; what that cannot hold is told in one warning.
+        image: grey or RGB, 8-bit, with or without alpha.
+        profile: ICC profile of its colours.
+        carried: what else comes along.
     Raises: as `write_picture`.
     """
-    check_output(path, image.size, image.mode == "RGBA")
+    check_output(path, image.size, image.mode in ("RGBA", "LA"))
     suffix = path.suffix.lower()
-    options: dict[str, Any] = {"icc_profile": profile} if profile else {}
-    if suffix in (".jpg", ".jpeg"):
+    options: dict[str, Any] = saving_options(carried, suffix, profile)
+    if missing := lost(carried, suffix, profile):
+        log.warning("%s: %s holds no %s, which the picture has", path, suffix, missing)
+    if suffix in JPEG:
         options |= {"quality": 95, "subsampling": 0}
     if suffix == ".webp":
         options |= {"lossless": True, "exact": True}  # exact: colours below transparency too

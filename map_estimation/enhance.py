@@ -20,7 +20,7 @@ from ..files.written import remove
 from ..iqa_priors.prior import Prior, check_climbable, check_prior
 from .expected import Expected
 from .objective import Objective
-from .restraints import FREE, Restraints
+from .restraints import FREE, Restraints, is_grey
 from .result import MapResult, NonFiniteError, Status, TraceRow
 from .resume import KeptRuns, describe_run, go_on, read_run, run_and_keep
 from .settings import MapSettings
@@ -177,7 +177,7 @@ def enhance_each(
     def one(index: int, cancelled: bool) -> MapResult:
         item = image[index : index + 1].detach().to(device or image.device).clamp(0, 1)
         item = item.to(torch.promote_types(item.dtype, torch.float32))  # half is for networks
-        held = restraints.item(index, device)
+        held = replace(restraints.item(index, device), grey=restraints.grey or is_grey(item))
         report = _numbered(callback, index, len(image))
         if enhancer.settings.changes_nothing or held.forbids_all:
             return _untouched(item, Status.NOTHING_TO_DO)

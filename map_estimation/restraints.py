@@ -15,6 +15,7 @@ from torch import Tensor
 Restraint = Callable[[Tensor], Tensor]
 LEVELS = 5  # dilations 1 to 16: the colours of regions wider than about 60 pixels
 GUARD_WEIGHT = 10.0
+LUMA = (0.299, 0.587, 0.114)
 SPLINE = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
 
 
@@ -41,6 +42,7 @@ class Restraints:
         guard_weight: how many times more the fidelity counts there, 0 or more.
         anchor_colours: keep the input's coarse colours; only detail is free.
         regions: further guards, each with a weight of its own; where they overlap, weights add up.
+        grey: no colour may appear; `enhance` holds it for pictures that have none.
     """
 
     mask: Tensor | None = None
@@ -48,6 +50,7 @@ class Restraints:
     guard_weight: float = GUARD_WEIGHT
     anchor_colours: bool = False
     regions: tuple[Region, ...] = ()
+    grey: bool = False
 
     @property
     def guarded(self) -> tuple[Region, ...]:
@@ -74,7 +77,8 @@ class Restraints:
 
         mask, guard = (None if m is None else of_it(m) for m in (self.mask, self.guard))
         regions = tuple(Region(of_it(mask), weight) for mask, weight in self.regions)
-        return Restraints(mask, guard, self.guard_weight, self.anchor_colours, regions)
+        held = (self.guard_weight, self.anchor_colours, regions, self.grey)
+        return Restraints(mask, guard, *held)
 
     @property
     def forbids_all(self) -> bool:
@@ -86,6 +90,8 @@ class Restraints:
         restraints: list[Restraint] = []
         if self.anchor_colours:
             restraints.append(keep_colours(picture))
+        if self.grey:
+            restraints.append(keep_grey)
         if self.mask is not None:
             restraints.append(keep_outside(self.mask, picture))
 
@@ -99,6 +105,7 @@ class Restraints:
     def describe(self) -> str:
         """A fingerprint for saved states."""
         parts = [f"anchor_colours {self.anchor_colours}"]
+        parts += ["grey"] if self.grey else []
         for name, mask in (("mask", self.mask), ("guard", self.guard)):
             if mask is not None:
                 parts.append(f"{name} {_digest(mask)}")
@@ -137,6 +144,17 @@ def keep_outside(mask: Tensor, picture: Tensor) -> Restraint:
         return share * free + (1 - share) * picture.to(free)
 
     return restrained
+
+
+def is_grey(picture: Tensor) -> bool:
+    """Whether pictures (B, 3, H, W) have no colour at all."""
+    return bool((picture == picture[:, :1]).all())
+
+
+def keep_grey(free: Tensor) -> Tensor:
+    """Pictures (B, 3, H, W) by their luma alone, as ITU-R BT.601 weighs it."""
+    luma = free.new_tensor(LUMA).reshape(1, 3, 1, 1)
+    return (free * luma).sum(1, keepdim=True).expand_as(free)
 
 
 def keep_colours(picture: Tensor) -> Restraint:
