@@ -10,7 +10,7 @@ BAD_INPUT, FAILED, INTERRUPTED = 2, 3, 130
 
 def explain(error: BaseException) -> str:
     """One line that says what happened and what to do."""
-    from ..edict.memory import is_out_of_memory  # imports torch, which --help needs not
+    from ..files.lack_of_memory import is_out_of_memory  # imports torch, which --help needs not
 
     if is_out_of_memory(error):
         return "out of memory: use a smaller picture, or enhance with a smaller --tile"

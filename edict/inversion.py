@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from ..files.lack_of_memory import is_out_of_memory
 from .bijections.bijection import LatentPair
 from .bound_picture import BoundPicture, bind_picture, pad
 from .estimate import MOST_BLIND, estimate_latent, is_blind
 from .inversion_options import InversionOptions
-from .memory import is_out_of_memory, return_cached_memory
+from .memory import return_cached_memory
 from .protocols import Backbone
 from .tape import Tape
 from .tiling.binding import smaller_tile

@@ -1,4 +1,4 @@
-"""Memory: how much is free, how much a call's graph holds, and whether it has run out."""
+"""Memory: how much is free, and how much a call's graph holds."""
 
 import os
 from collections.abc import Callable
@@ -8,23 +8,6 @@ from torch import Tensor
 
 # Of what is free, for what may be kept: the decoder and the prior need theirs, and so do others.
 FREE_SHARE = 0.5
-# How torch (CUDA, MPS, CPU on Linux and Windows), cuDNN, cuBLAS and the system say it.
-_OUT_OF_MEMORY = (
-    "out of memory",
-    "can't allocate memory",
-    "cannot allocate memory",
-    "not enough memory",
-    "alloc_failed",
-)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory has run out, on whatever device."""
-    if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
-        return True
-    text = str(error).lower()
-    kinds = (RuntimeError, OSError)
-    return isinstance(error, kinds) and any(words in text for words in _OUT_OF_MEMORY)
 
 
 def free_memory(device: torch.device) -> int | None:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..files.weights import find_tensors
+from ..files.weights import find_tensors, read_finite
 
 Pool = Callable[[Tensor], Tensor]
 
@@ -102,6 +102,6 @@ def load_weights(
                     f"{path} is another network's ({name} of shape {shape} is missing): choose "
                     "the file that torchvision publishes under the name asked for"
                 )
-            weights[f"{layer.index}.{part}"] = stored[name].read().float().to(device)
+            weights[f"{layer.index}.{part}"] = read_finite(stored[name]).float().to(device)
         before = layer.channels
     return weights

@@ -7,8 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..files.config_rules import VAE
+from ..files.network_folder import find_part
+from ..files.outlines import outline
 from ..files.packages import need_packages
-from ..files.weights import find_tensors
+from ..files.reading import reading
+from ..files.stored import Stored
+from ..files.weights import find_tensors, read_finite, read_weights
 from .planes import check_pair, safe_root
 
 # Stable Diffusion 1 and 2, and all that keep their VAE.
@@ -22,6 +27,9 @@ SD_CONFIG = {
     "layers_per_block": 2,
     "norm_num_groups": 32,
 }
+LDM_PREFIX = "first_stage_model."
+# Of the middle's attention in folders that old versions of diffusers wrote.
+OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 LDM_MARKS = ("first_stage_model.encoder.conv_in.weight", "encoder.down.0.block.0.norm1.weight")
 NORM_FLOOR = 1e-6
 
@@ -117,32 +125,63 @@ def load_vae_encoder(path: Path, device: str | torch.device = "cpu") -> VaeEncod
 
     path = Path(path)
     if path.is_dir():
-        folder = path / "vae" if (path / "vae").is_dir() else path
-        if not (folder / "config.json").is_file():
-            raise ValueError(f"no VAE in {path}: give a folder with config.json, or a file")
-        try:
-            vae = AutoencoderKL.from_pretrained(folder, local_files_only=True)
-        except (OSError, ValueError, RuntimeError) as error:
-            raise ValueError(f"{folder} holds no usable VAE ({error}): fetch it again") from error
-        return VaeEncoder(vae).to(device)
-    stored = {name: tensor.read() for name, tensor in find_tensors(path, "VAE weights").items()}
+        return _from_folder(path).to(device)
+    stored = find_tensors(path, "VAE weights")
     with torch.device("meta"):
         vae = AutoencoderKL(**SD_CONFIG)
+    if any(mark in stored for mark in LDM_MARKS):
+        stored = _diffusers_names(stored, path)
+    what = "Stable Diffusion's VAE"
+    return VaeEncoder(_filled(vae, stored, path, what)).to(device)
+
+
+def _from_folder(path: Path) -> VaeEncoder:
+    from diffusers import AutoencoderKL
+
+    folder = path / "vae" if (path / "vae").is_dir() else path
+    if not (folder / "config.json").is_file():
+        raise ValueError(f"no VAE in {path}: give a folder with config.json, or a file")
+    part = find_part(folder, torch.float32, ["AutoencoderKL"], VAE)
+    config = {name: value for name, value in part.config.items() if not name.startswith("_")}
+    with reading(folder, "VAE"), outline(len(part.tensors)):
+        vae = AutoencoderKL.from_config(config)
+    return VaeEncoder(_filled(vae, _new_names(part.tensors), folder, "the VAE of its config.json"))
+
+
+def _filled(vae: Any, stored: Mapping[str, Stored], path: Path, what: str) -> Any:
+    """The VAE with its encoder's weights."""
     wanted = {k: v for k, v in vae.state_dict().items() if k.startswith(("encoder", "quant_conv"))}
-    state = _diffusers_names(stored)
     for name, tensor in wanted.items():
-        if name not in state or state[name].shape != tensor.shape:
+        if name not in stored or stored[name].shape != tensor.shape:
             raise ValueError(
-                f"{path} is not Stable Diffusion's VAE ({name} of shape {tuple(tensor.shape)} is "
-                "missing): give its file, or the diffusers folder of another VAE"
+                f"{path} is not {what} ({name} of shape {tuple(tensor.shape)} is missing): give "
+                "its file, or the diffusers folder of another VAE"
             )
-    vae.load_state_dict({name: state[name].float() for name in wanted}, strict=False, assign=True)
-    return VaeEncoder(vae).to(device)
+    state = {name: read_finite(stored[name]).float() for name in wanted}
+    vae.load_state_dict(state, strict=False, assign=True)
+    return vae
 
 
-def _diffusers_names(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    if not any(mark in stored for mark in LDM_MARKS):
-        return dict(stored)
+def _diffusers_names(stored: Mapping[str, Stored], path: Path) -> dict[str, Stored]:
     from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
 
-    return convert_ldm_vae_checkpoint(dict(stored), SD_CONFIG)
+    # The rest of a checkpoint stays on disk.
+    own = {n: t for n, t in stored.items() if n.startswith((LDM_PREFIX, "encoder.", "quant_conv."))}
+    with reading(path, "VAE"):
+        converted = convert_ldm_vae_checkpoint(read_weights(own), SD_CONFIG)
+    return {
+        name: Stored(path, name, tuple(tensor.shape), lambda tensor=tensor: tensor, tensor.dtype)
+        for name, tensor in converted.items()
+    }
+
+
+def _new_names(stored: Mapping[str, Stored]) -> dict[str, Stored]:
+    """By the names of today's diffusers, from those of its old folders."""
+    renamed = {}
+    for name, tensor in stored.items():
+        *place, layer, kind = f".{name}".split(".")
+        old = "mid_block.attentions.0" in name
+        new = ".".join([*place, OLD_ATTENTION.get(layer, layer) if old else layer, kind])[1:]
+        linear = old and kind == "weight" and len(tensor.shape) == 4
+        renamed[new] = tensor.changed(lambda w: w[:, :, 0, 0]) if linear else tensor
+    return renamed

@@ -9,12 +9,27 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..files.weights import load_module, read_tensors
+from ..files.json_files import TABLE, check_table, sequence, text, whole
+from ..files.outlines import outline
+from ..files.reading import FileError, reading
+from ..files.weights import check_module, file_metadata, load_module, read_tensors
 from .fidelity import MeasuredFidelity
 from .planes import SMALLEST_SIDE, check_pair
 from .vae_features import VaeEncoder, load_vae_encoder
 
 KIND = "vae_qa"
+MAKE_ONE = "make one with training/train_vae_qa.py"
+_SIZE = whole(1, 65536)
+ABOUT = {"kind": text(KIND), "channels": sequence(_SIZE, 1, 64), "options": TABLE}
+OPTIONS = {
+    "width": _SIZE,
+    "pooled": whole(1, 1024),
+    "across": _SIZE,
+    "flattened": _SIZE,
+    "hidden": sequence(_SIZE, 2, 2),
+    "groups": _SIZE,
+    "crop": whole(16, 65536),
+}
 
 
 @dataclass(frozen=True)
@@ -141,6 +156,20 @@ def save_head(path: Path, head: VaeQaHead, channels: Sequence[int], facts: dict)
     write_atomically(path, save(state, {"about": json.dumps(about)}))
 
 
+def _about(head: Path) -> tuple[tuple[int, ...], VaeQaOptions]:
+    """The channels of the VAE and the sizes that a head's file states."""
+    where = f"{head} is no VAE-QA head"
+    with reading(head, "VAE-QA head", MAKE_ONE):
+        texts = file_metadata(head, "VAE-QA head")
+        if "about" not in texts:
+            raise FileError(f"{where} (it says of no kind): {MAKE_ONE}")
+        about = json.loads(texts["about"])
+        check_table(about, ABOUT, tuple(ABOUT), where, MAKE_ONE)
+        check_table(about["options"], OPTIONS, tuple(OPTIONS), where, MAKE_ONE)
+        given = {name: about["options"][name] for name in OPTIONS}
+        return tuple(about["channels"]), VaeQaOptions(**{**given, "hidden": (*given["hidden"],)})
+
+
 def load_vae_qa(head: Path, vae: Path, device: str | torch.device = "cpu") -> MeasuredFidelity:
     """A head of your own training on the VAE it was trained with.
 
@@ -150,27 +179,18 @@ def load_vae_qa(head: Path, vae: Path, device: str | torch.device = "cpu") -> Me
         device: where the weights go.
     Raises: ValueError if a file is missing or damaged, or they do not fit each other.
     """
-    from safetensors import SafetensorError, safe_open
-
     head = Path(head)
     tensors = read_tensors(head, "trained VAE-QA head")
-    try:
-        with safe_open(head, "pt") as file:
-            about = json.loads((file.metadata() or {})["about"])
-        if about["kind"] != KIND:
-            raise ValueError(f"it is a {about['kind']}")
-        options = VaeQaOptions(**{**about["options"], "hidden": tuple(about["options"]["hidden"])})
-        channels = tuple(about["channels"])
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"{head} is no VAE-QA head ({error!r}): make one with training/train_vae_qa.py"
-        ) from error
+    channels, options = _about(head)
     encoder = load_vae_encoder(vae, device)
     if encoder.channels != channels:
         raise ValueError(
             f"{head} was trained on a VAE with maps of {channels} channels, {vae} has "
             f"{encoder.channels}: give the VAE it was trained with"
         )
+    with reading(head, "VAE-QA head", MAKE_ONE), outline(len(tensors)):
+        outlined = VaeQaHead(channels, options)
+    check_module(outlined, tensors, "", head)
     module = load_module(VaeQaHead(channels, options), tensors, "", head)
     measure = VaeQa(encoder, module.to(device))  # type: ignore[arg-type]
     return MeasuredFidelity(KIND, measure, SMALLEST_SIDE)

@@ -7,6 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from .reading import FileError, reading
+from .safetensors_header import read_header
 from .written import is_stream, write_atomically
 
 FORMAT = "latent-map state 1"
@@ -42,31 +44,32 @@ def save_state(path: Path, kind: str, tensors: dict[str, Tensor], metadata: dict
     write_atomically(path, save(tensors, header))
 
 
+def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    from safetensors import safe_open
+
+    if not path.is_file():
+        raise ValueError("it is no file")
+    header = read_header(path)
+    with safe_open(path, "pt") as file:
+        return header.metadata, {name: file.get_tensor(name) for name in header.entries}
+
+
 def load_state(path: Path, kind: str) -> tuple[dict[str, Tensor], dict]:
     """Read a state and prove it whole.
 
     Returns: the tensors and the metadata.
     Raises: ValueError if the file is missing, damaged, of another kind or another format.
     """
-    from safetensors import SafetensorError, safe_open
-
     if is_stream(path):
         raise ValueError(f"{path} is a device or a pipe: give the name of a state file")
-    try:
-        with safe_open(path, "pt") as file:
-            header = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    if not path.exists():
+        raise FileError(f"no state file {path}")
+    with reading(path, "state file", "make it again"):
+        header, tensors = _read(path)
         metadata = json.loads(header["metadata"]) if header.get("format") == FORMAT else None
         if metadata is not None and not isinstance(metadata.get("kind"), str):
             raise ValueError("it says of no kind")
         whole = metadata is not None and header["sha256"] == _digest(tensors, header["metadata"])
-    except FileNotFoundError:
-        raise ValueError(f"no state file {path}") from None
-    except (
-        *(SafetensorError, OSError, ValueError),
-        *(AttributeError, KeyError, TypeError, RuntimeError),
-    ) as error:
-        raise ValueError(f"{path} is damaged or no state file: make it again ({error})") from error
     if metadata is None:
         raise ValueError(f"{path} is no latent-map state (or of another version): make it again")
     if not whole:

@@ -1,61 +1,66 @@
 """Reading weight files with errors that say what to do."""
 
 import hashlib
-import json
-import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from .own_files import check_own
+from .pickles import is_program, program_tensors, read_pickle
+from .reading import FETCH_AGAIN, FileError, reading
+from .safetensors_header import read_header
+from .stored import Stored
+
 PICKLES = {".bin", ".ckpt", ".pt", ".pth"}
 SUFFIXES = {".safetensors", *PICKLES}
+WRAPPERS = ("state_dict", "params", "model_state_dict")  # as trainers save them
+MOST_VIEWS = 4  # times the file's size: tied weights are stored once
 _SAMPLES, _SAMPLE_BYTES = 64, 4096
 
 
-class Stored(NamedTuple):
-    """A tensor in a weight file that is read when it is needed.
-
-    Attributes:
-        path: its file, for errors.
-        name: what the file calls it.
-        shape: after `changed`.
-        read: reads it.
-    """
-
-    path: Path
-    name: str
-    shape: tuple[int, ...]
-    read: Callable[[], Tensor]
-
-    def changed(self, change: Callable[[Tensor], Tensor]) -> "Stored":
-        """The same tensor with a change of its layout."""
-        shape = change(torch.empty(self.shape, device="meta")).shape
-        return Stored(self.path, self.name, tuple(shape), lambda: change(self.read()))
-
-
-def read_tensors(path: Path, what: str) -> dict[str, Tensor]:
-    """All tensors of a safetensors file.
+def read_tensors(
+    path: Path, what: str, remedy: str = "restore the file or choose another"
+) -> dict[str, Tensor]:
+    """All tensors of a safetensors file; those of the pack itself must be the very ones.
 
     Args:
         path: the file.
         what: what it should hold, for the error.
-    Raises: ValueError if the file is missing, cut off or no safetensors file.
+        remedy: end of the error.
+    Raises: FileError if the file is missing, cut off, no safetensors file, or changed.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    with reading(path, what, remedy):
+        check_own(path)
+        stored = _find_in_safetensors(path)
+    return {name: read_stored(tensor, remedy) for name, tensor in stored.items()}
 
-    try:
-        return load_file(path)
-    except FileNotFoundError:
-        raise ValueError(f"no {what} at {path}: restore the file or choose another") from None
-    except (SafetensorError, OSError, ValueError, KeyError) as error:
-        reason = what_is_wrong(path) or error
-        raise ValueError(
-            f"{path} is damaged or no safetensors file ({reason}): restore or make it again"
-        ) from error
+
+def read_table(
+    path: Path, what: str, shapes: Mapping[str, tuple[int | None, ...]]
+) -> dict[str, Tensor]:
+    """The tensors of a safetensors file that holds just these.
+
+    Args:
+        path, what: as for `read_tensors`.
+        shapes: by name; None is any size.
+    Raises: FileError as `read_tensors`, and if a shape is another, or numbers are not finite.
+    """
+    tensors = read_tensors(path, what)
+    for name, shape in shapes.items():
+        given = tensors.get(name)
+        sides = () if given is None else zip(given.shape, shape, strict=False)
+        fits = given is not None and given.ndim == len(shape)
+        if not fits or any(mine != its for mine, its in sides if its is not None):
+            raise FileError(f"{path} has no usable {name}: restore the file or choose another")
+    for name, tensor in tensors.items():
+        if not tensor.is_floating_point() or not _finite(tensor):
+            raise FileError(
+                f"{path} is damaged ({name} has numbers that are none): restore the file or choose "
+                "another"
+            )
+    return tensors
 
 
 def load_module(
@@ -65,17 +70,28 @@ def load_module(
 
     Raises: ValueError if names or shapes do not fit or weights are not finite, naming the first.
     """
-    state = {k[len(prefix) :]: v.float() for k, v in tensors.items() if k.startswith(prefix)}
+    state = check_module(module, tensors, prefix, path)
+    module.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
+    return module.eval().requires_grad_(False)
+
+
+def check_module(
+    module: nn.Module, tensors: Mapping[str, Tensor], prefix: str, path: Path
+) -> dict[str, Tensor]:
+    """The tensors under `prefix`, which are just a module's; it may be on the meta device.
+
+    Raises: FileError as `load_module`.
+    """
+    state = {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
     wanted = module.state_dict()
     for name in sorted(wanted.keys() | state.keys()):
         problem = _misfit(wanted.get(name), state.get(name))
         if problem:
-            raise ValueError(
+            raise FileError(
                 f"{path} does not fit this network ({prefix}{name} {problem}): restore the file or "
                 "choose another"
             )
-    module.load_state_dict(state)
-    return module.eval().requires_grad_(False)
+    return state
 
 
 def _misfit(wanted: Tensor | None, given: Tensor | None) -> str | None:
@@ -85,72 +101,80 @@ def _misfit(wanted: Tensor | None, given: Tensor | None) -> str | None:
         return "is not part of it"
     if given.shape != wanted.shape:
         return f"has shape {tuple(given.shape)} instead of {tuple(wanted.shape)}"
-    return None if torch.isfinite(given).all() else "has NaN or infinite weights"
+    if given.is_floating_point() != wanted.is_floating_point():
+        return f"has numbers of kind {_kind(given.dtype)} instead of {_kind(wanted.dtype)}"
+    return None if _finite(given) else "has NaN or infinite weights"
 
 
-def find_tensors(path: Path, what: str) -> dict[str, Stored]:
-    """The tensors of a weight file by name; of a safetensors file, only the header is read.
+def _kind(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _finite(tensor: Tensor) -> bool:
+    # isfinite knows no 8-bit floats.
+    small = tensor.is_floating_point() and tensor.element_size() == 1
+    return bool(torch.isfinite(tensor.float() if small else tensor).all())
+
+
+def find_tensors(
+    path: Path, what: str, wrappers: tuple[str, ...] = WRAPPERS, remedy: str = FETCH_AGAIN
+) -> dict[str, Stored]:
+    """The tensors of a weight file by name, read when they are needed.
 
     Args:
-        path: .safetensors, or a PyTorch pickle (.bin, .ckpt, .pt, .pth), which is read with
-            `weights_only`, so that it cannot run code.
+        path: .safetensors, or a PyTorch pickle (.bin, .ckpt, .pt, .pth), which is read without
+            running anything; a TorchScript program will do, too.
         what: what it should hold, for the error.
-    Raises: ValueError if the file is missing, cut off, a Git LFS pointer, a web page, or unsafe.
+        wrappers: keys that a pickle's tensors may be nested in.
+        remedy: end of the error.
+    Raises: FileError if the file is missing, cut off, a Git LFS pointer, a web page, or unsafe.
     """
-    if not path.is_file():
-        raise ValueError(f"no {what} at {path}: check the name, or put the file there")
-    if path.suffix.lower() not in SUFFIXES:
-        raise ValueError(f"{path} is no {what}: choose one of {', '.join(sorted(SUFFIXES))}")
-    pickle = path.suffix.lower() in PICKLES
-    reason = what_is_wrong(path)
-    if reason:
-        raise ValueError(f"{path} is no usable {what} ({reason}): fetch it again")
-    return _find_in_pickle(path, what) if pickle else _find_in_safetensors(path, what)
+    if path.is_file() and path.suffix.lower() not in SUFFIXES:
+        raise FileError(f"{path} is no {what}: choose one of {', '.join(sorted(SUFFIXES))}")
+    with reading(path, what, remedy):
+        if path.suffix.lower() == ".safetensors":
+            return _find_in_safetensors(path)
+        _sniff(path)
+        if is_program(path):
+            return program_tensors(path, what)
+        return _unwrapped(read_pickle(path, what, remedy), wrappers)
 
 
-def _find_in_safetensors(path: Path, what: str) -> dict[str, Stored]:
-    from safetensors import SafetensorError, safe_open
+def _find_in_safetensors(path: Path) -> dict[str, Stored]:
+    from safetensors import safe_open
 
-    try:
-        file = safe_open(path, "pt")
-        names = list(file.keys())
-        shapes = [tuple(file.get_slice(name).get_shape()) for name in names]
-    except (SafetensorError, OSError, ValueError) as error:
-        raise ValueError(f"{path} is no usable {what} ({error}): fetch it again") from error
+    _sniff(path)
+    header = read_header(path)
+    file = safe_open(path, "pt")
 
     def reader(name: str) -> Callable[[], Tensor]:
         return lambda: file.get_tensor(name)
 
     return {
-        name: Stored(path, name, shape, reader(name))
-        for name, shape in zip(names, shapes, strict=True)
+        name: Stored(path, name, entry.shape, reader(name), entry.dtype)
+        for name, entry in header.entries.items()
     }
 
 
-def _find_in_pickle(path: Path, what: str) -> dict[str, Stored]:
-    import pickle
+def file_metadata(path: Path, what: str) -> dict[str, str]:
+    """The texts that come along in a safetensors file. Raises FileError as `find_tensors`."""
+    with reading(path, what):
+        return read_header(path).metadata
 
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ValueError(
-            f"{path} holds more than weights, and reading that could run its code: convert it to "
-            ".safetensors, or fetch the .safetensors file"
-        ) from error
-    except (RuntimeError, OSError, ValueError, EOFError, KeyError) as error:
-        text = " ".join(str(error).split())[:120]
-        raise ValueError(f"{path} is damaged or no {what} ({text}): fetch it again") from error
-    for wrapper in ("state_dict", "params", "model_state_dict"):  # as trainers save them
-        content = content.get(wrapper, content) if isinstance(content, dict) else {}
-    tensors = {name: value for name, value in content.items() if isinstance(value, Tensor)}
 
-    def reader(value: Tensor) -> Callable[[], Tensor]:
-        return lambda: value
-
-    return {
-        name: Stored(path, name, tuple(value.shape), reader(value))
-        for name, value in tensors.items()
+def _unwrapped(content: object, wrappers: tuple[str, ...]) -> dict[str, Stored]:
+    for wrapper in wrappers:
+        inner = content.get(wrapper) if isinstance(content, dict) else None
+        content = inner if isinstance(inner, dict) else content
+    tensors = content.items() if isinstance(content, dict) else ()
+    found = {
+        str(name): tensor._replace(name=str(name))
+        for name, tensor in tensors
+        if isinstance(tensor, Stored)
     }
+    if not found:
+        raise ValueError("it holds no table of tensors")
+    return found
 
 
 def what_is_wrong(path: Path, suffix: str | None = None) -> str | None:
@@ -161,44 +185,29 @@ def what_is_wrong(path: Path, suffix: str | None = None) -> str | None:
         suffix: what its name will end in, if that is not its own.
     """
     try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            head = file.read(512)
-            if (suffix or path.suffix).lower() == ".safetensors":
-                return _sniff(head, size) or _wrong_header(file, head, size)
-            return _sniff(head, size)
+        _sniff(path)
+        if (suffix or path.suffix).lower() == ".safetensors":
+            read_header(path)
     except OSError as error:
         return error.strerror
-
-
-def _sniff(head: bytes, size: int) -> str | None:
-    if size == 0:
-        return "it is empty"
-    if head.startswith(b"version https://git-lfs"):
-        return "it is a Git LFS pointer, not the file it stands for: run git lfs pull"
-    if head.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
-        return "it is a web page: the download was answered with an error or a log-in page"
+    except ValueError as error:
+        return str(error)
     return None
 
 
-def _wrong_header(file: Any, head: bytes, size: int) -> str | None:
-    """What is wrong with a safetensors file by its header."""
-    # A header of 128 bytes more than a multiple of 256 begins with the byte of a pickle, too.
-    if head[8:9] != b"{" and (head.startswith(b"PK") or head[:1] == b"\x80"):
-        return "it is a PyTorch pickle with the wrong name: call it .bin"
-    length = struct.unpack("<Q", head[:8])[0] if len(head) >= 8 else size
-    if length > 100_000_000 or head[8:9] != b"{":
-        return "it is no safetensors file"
-    if 8 + length > size:
-        return f"it is cut off: its header alone takes {8 + length} bytes, the file has {size}"
-    file.seek(8)
-    try:
-        entries = json.loads(file.read(length))
-        ends = [entry["data_offsets"][1] for name, entry in entries.items() if name[:2] != "__"]
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError):
-        return "its header is damaged"
-    wanted = 8 + length + max(ends, default=0)
-    return f"it is cut off: {size} of {wanted} bytes are there" if size < wanted else None
+def _sniff(path: Path) -> None:
+    if not path.is_file():
+        raise FileNotFoundError(2, "no such file", str(path))
+    with path.open("rb") as file:
+        head = file.read(512)
+    if not head:
+        raise ValueError("it is empty")
+    if head.startswith(b"version https://git-lfs"):
+        raise ValueError("it is a Git LFS pointer, not the file it stands for: run git lfs pull")
+    if head.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
+        raise ValueError(
+            "it is a web page: the download was answered with an error or a log-in page"
+        )
 
 
 def fill_module(
@@ -222,6 +231,9 @@ def fill_module(
     for name, stored in tensors.items():
         # A copy, since kernels round otherwise at another alignment: the same weights give the same
         # bits whatever file they come from. A part of a larger tensor would keep all of it, too.
+        if not stored.dtype.is_floating_point:  # a counter, as the check has found
+            state[name] = read_stored(stored).to(device)
+            continue
         tensor = read_finite(stored)
         state[name] = tensor.to(device, dtype, copy=True, memory_format=torch.contiguous_format)
     module.load_state_dict(state, assign=True)
@@ -229,8 +241,8 @@ def fill_module(
 
 
 def check_fit(module: nn.Module, tensors: dict[str, Stored], what: str) -> None:
-    """Raise ValueError unless the tensors are exactly the module's, in names and shapes."""
-    wanted = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    """Raise FileError unless the tensors are exactly the module's, in names, shapes and kind."""
+    wanted = dict(module.state_dict())
     missing = sorted(wanted.keys() - tensors.keys())
     extra = sorted(tensors.keys() - wanted.keys())
     path = next(iter(tensors.values())).path if tensors else "the file"
@@ -238,34 +250,59 @@ def check_fit(module: nn.Module, tensors: dict[str, Stored], what: str) -> None:
     if missing or extra:
         first = f"{missing[0]} is missing" if missing else f"{extra[0]} is not part of it"
         counts = f"{len(missing)} tensors missing, {len(extra)} too many"
-        raise ValueError(f"{path} does not fit {what} ({first}; {counts}): {advice}")
-    for name, shape in wanted.items():
-        given = tensors[name]
-        if given.shape != shape:
-            raise ValueError(
-                f"{given.path} does not fit {what} ({given.name} has shape {given.shape} instead "
-                f"of {shape}): {advice}"
-            )
+        raise FileError(f"{path} does not fit {what} ({first}; {counts}): {advice}")
+    for name, own in wanted.items():
+        given, problem = tensors[name], ""
+        if given.shape != own.shape:
+            problem = f"has shape {given.shape} instead of {tuple(own.shape)}"
+        elif given.dtype.is_floating_point != own.dtype.is_floating_point:
+            problem = f"has numbers of kind {_kind(given.dtype)} instead of {_kind(own.dtype)}"
+        if problem:
+            raise FileError(f"{given.path} does not fit {what} ({given.name} {problem}): {advice}")
+
+
+def read_stored(stored: Stored, remedy: str = FETCH_AGAIN) -> Tensor:
+    """Read a tensor. Raises FileError if it cannot be read."""
+    with reading(stored.path, "weights", remedy):
+        return stored.read()
 
 
 def read_finite(stored: Stored) -> Tensor:
-    """Read a tensor.
+    """Read a tensor of weights.
 
-    Raises: ValueError if it cannot be read or has NaN or infinite numbers.
+    Raises: FileError if it cannot be read, or has numbers that are no weights: whole, complex,
+        NaN or infinite ones.
     """
-    from safetensors import SafetensorError
-
-    try:
-        tensor = stored.read()
-    except (SafetensorError, OSError, RuntimeError) as error:
-        raise ValueError(f"{stored.path} cannot be read ({error}): fetch it again") from error
-    # isfinite knows no 8-bit floats.
-    checked = tensor.float() if tensor.element_size() == 1 else tensor
-    if not torch.isfinite(checked).all():
-        raise ValueError(
+    if not stored.dtype.is_floating_point:
+        raise FileError(
+            f"{stored.path} is damaged or of another model ({stored.name} has numbers of kind "
+            f"{_kind(stored.dtype)}, which are no weights): fetch it again"
+        )
+    tensor = read_stored(stored)
+    if not _finite(tensor):
+        raise FileError(
             f"{stored.path} is damaged ({stored.name} has NaN or infinite weights): fetch it again"
         )
     return tensor
+
+
+def read_weights(tensors: dict[str, Stored]) -> dict[str, Tensor]:
+    """Read tensors of weights, which are finite; whole numbers among them are left as they are.
+
+    Raises: FileError as `read_finite`, and before anything is read if a file holds views that
+        would together take far more memory than it has bytes.
+    """
+    for path in {tensor.path for tensor in tensors.values()}:
+        size, wanted = path.stat().st_size, sum(t.bytes for t in tensors.values() if t.path == path)
+        if wanted > MOST_VIEWS * size:
+            raise FileError(
+                f"{path} is no weight file ({wanted} bytes of tensors in {size}): fetch it again"
+            )
+    whole = (torch.int64, torch.int32)
+    return {
+        name: read_stored(tensor) if tensor.dtype in whole else read_finite(tensor)
+        for name, tensor in tensors.items()
+    }
 
 
 def fingerprint(files: Iterable[Path]) -> str:

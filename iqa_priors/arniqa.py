@@ -4,16 +4,16 @@ Source: Agnolucci, Galteri, Bertini, Del Bimbo, "ARNIQA: Learning distortion man
 quality assessment", WACV 2024, arXiv 2310.14918.
 """
 
+import math
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..files.weights import fill_module, find_tensors
+from ..files.weights import fill_module, find_tensors, read_weights
 from .prior import Scorer
 from .pyiqa.networks import guarded
-from .torchscript_tensors import is_program, program_tensors
 
 FEATURES = 2048  # of each of the two sizes the picture is looked at
 MEAN = (0.485, 0.456, 0.406)  # of ImageNet
@@ -75,18 +75,14 @@ def read_linear(path: Path, count: int) -> tuple[Tensor, Tensor]:
 
     Raises: ValueError if the file is damaged or holds anything else.
     """
-    if is_program(path):
-        tensors = program_tensors(path)
-    else:
-        tensors = {n: stored.read() for n, stored in find_tensors(path, "linear regressor").items()}
-    parts = sorted(tensors.values(), key=Tensor.numel)
-    if [part.numel() for part in parts] != [1, count] or not all(
-        map(torch.is_floating_point, parts)
-    ):
+    tensors = find_tensors(path, "linear regressor")
+    sizes = sorted(math.prod(tensor.shape) for tensor in tensors.values())
+    if sizes != [1, count]:
         sizes = ", ".join(f"{name} {tuple(value.shape)}" for name, value in tensors.items())
         raise ValueError(
             f"{path} is no linear map of {count} features ({sizes or 'it is empty'}): fetch it "
             "again, or choose another prior"
         )
-    offset, slope = (part.detach().float().flatten() for part in parts)
+    parts = sorted(read_weights(tensors).values(), key=Tensor.numel)
+    offset, slope = (part.float().flatten() for part in parts)
     return slope, offset[0]

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..files.weights import read_table
 from .natural_scenes import (
     asymmetric_mean,
     fit_asymmetric_gaussian,
@@ -57,10 +58,13 @@ def load_brisque_scorer(device: torch.device | str, paths: tuple[Path, ...]) -> 
 
 
 def load_brisque_model(path: Path | str) -> BrisqueModel:
-    """Read the regressor from a safetensors file with the fields of `BrisqueModel` as keys."""
-    from safetensors.torch import load_file
+    """Read the regressor from a safetensors file with the fields of `BrisqueModel` as keys.
 
-    tensors = load_file(path)
+    Raises: ValueError if the file is missing or damaged.
+    """
+    shapes = {"support_vectors": (None, 36), "coefficients": (None,), "gamma": (), "rho": ()}
+    limits = {"minimum": (36,), "maximum": (36,)}
+    tensors = read_table(Path(path), "BRISQUE's regressor", {**shapes, **limits})
     return BrisqueModel(*(tensors[field].double() for field in BrisqueModel._fields))
 
 

@@ -1,6 +1,5 @@
 """Loading a prior of the catalogue: its files, its network, its logistic."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -8,6 +7,7 @@ from typing import Any, get_args
 import torch
 
 from ..files.catalog import choose_row, what_is_missing
+from ..files.json_files import FLAG, check_table, number, parse_json, text
 from ..files.packages import need_packages
 from ..files.weight_files import find_files
 from .catalog import PRIORS
@@ -17,6 +17,14 @@ from .prior import QualityPrior
 from .prior_row import PriorRow
 from .pyiqa.catalog import REFUSED
 from .views import check_views
+
+MAKE_ONE = "it needs prior, xi3 and xi4; make it with the calibrate command"
+CALIBRATION = {
+    "prior": text(),
+    "xi3": number(-1e9, 1e9),
+    "xi4": number(-1e9, 1e9),
+    "lower_better": FLAG,
+}
 
 
 def load_prior(
@@ -92,31 +100,16 @@ def _logistic(
 def _user_logistic(
     name: str, row: PriorRow, calibration: Mapping[str, Any] | Path | str
 ) -> Logistic:
-    given = calibration if isinstance(calibration, Mapping) else _read_json(Path(calibration))
-    where = "the calibration" if isinstance(calibration, Mapping) else str(calibration)
-    try:
-        other, xi3, xi4 = given["prior"], float(given["xi3"]), float(given["xi4"])
-        lower_better = bool(given.get("lower_better", row.lower_better))
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"{where} is no calibration ({error!r}): it needs prior, xi3 and xi4; make it again "
-            "with the calibrate command"
-        ) from error
+    where = "the calibration"
+    given: Any = calibration
+    if not isinstance(calibration, Mapping):
+        where, given = str(calibration), parse_json(Path(calibration), "calibration", MAKE_ONE)
+    check_table(given, CALIBRATION, ("prior", "xi3", "xi4"), f"{where} is no calibration", MAKE_ONE)
+    other, xi3, xi4 = given["prior"], float(given["xi3"]), float(given["xi4"])
+    lower_better = given.get("lower_better", row.lower_better)
     if other != name or lower_better != row.lower_better:
         raise ValueError(
             f"{where} is for {other!r} (lower_better {lower_better}), not for {name!r} "
             f"(lower_better {row.lower_better}): choose that prior, or calibrate this one"
         )
     return Logistic(xi3, xi4, lower_better)
-
-
-def _read_json(path: Path) -> Mapping[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(
-            f"cannot read the calibration {path} ({error}): make it with the calibrate command"
-        ) from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} holds no calibration: make it with the calibrate command")
-    return content

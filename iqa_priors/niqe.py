@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..files.weights import read_table
 from .natural_scenes import (
     asymmetric_mean,
     fit_asymmetric_gaussian,
@@ -23,6 +24,7 @@ from .natural_scenes import (
 from .prior import Scorer
 
 BLOCK = 96
+FEATURES = 36
 MIN_SIDE = 96
 PARAMETERS_FILE = Path(__file__).with_name("niqe_parameters.safetensors")
 
@@ -56,10 +58,12 @@ def load_niqe_scorer(device: torch.device | str, paths: tuple[Path, ...]) -> Sco
 
 
 def load_niqe_parameters(path: Path | str) -> NiqeParameters:
-    """Read the pristine model from a safetensors file with keys `mean` and `covariance`."""
-    from safetensors.torch import load_file
+    """Read the pristine model from a safetensors file with keys `mean` and `covariance`.
 
-    tensors = load_file(path)
+    Raises: ValueError if the file is missing or damaged.
+    """
+    shapes = {"mean": (FEATURES,), "covariance": (FEATURES, FEATURES)}
+    tensors = read_table(Path(path), "NIQE's pristine model", shapes)
     return NiqeParameters(tensors["mean"].double(), tensors["covariance"].double())
 
 

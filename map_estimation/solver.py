@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from ..edict.memory import is_out_of_memory, return_cached_memory
+from ..edict.memory import return_cached_memory
+from ..files.lack_of_memory import is_out_of_memory
 from .gradient_check import check_gradient
 from .iterate import Iterate, better_than
 from .objective import Energies, Objective

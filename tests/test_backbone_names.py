@@ -8,10 +8,11 @@ from latent_map.edict.backbones.seesr.backbone import seesr_name
 from latent_map.edict.backbones.seesr.options import SeesrOptions
 from latent_map.edict.backbones.stable_diffusion.assembly import Assembly
 from latent_map.edict.backbones.stable_diffusion.backbone import diffusers_name
-from latent_map.edict.backbones.stable_diffusion.checkpoint import Checkpoint, Part, TextPart
+from latent_map.edict.backbones.stable_diffusion.checkpoint import Checkpoint, TextPart
 from latent_map.edict.backbones.stable_diffusion.denoiser import Networks
 from latent_map.edict.backbones.stable_diffusion.options import DiffusersOptions
-from latent_map.files.weights import Stored
+from latent_map.files.network_folder import Part
+from latent_map.files.stored import Stored
 
 NETWORKS = Networks(None, None, None)  # files and options make the name
 

@@ -25,7 +25,8 @@ from latent_map.edict.backbones.stable_diffusion.networks import (
     build_vae,
     text_tensors,
 )
-from latent_map.files.weights import Stored, check_fit
+from latent_map.files.stored import Stored
+from latent_map.files.weights import check_fit
 
 from . import tiny_diffusers as tiny
 

@@ -10,12 +10,13 @@ from latent_map.edict.bound_picture import bind_picture
 from latent_map.edict.inversion import invert_picture, reconstruct_picture
 from latent_map.edict.inversion_options import InversionOptions
 from latent_map.edict.latents_file import load_latents
-from latent_map.edict.memory import graph_bytes, is_out_of_memory
+from latent_map.edict.memory import graph_bytes
 from latent_map.edict.protocols import Binding
 from latent_map.edict.tiling import binding as tiled_binding
 from latent_map.edict.tiling.binding import tile_that_fits
 from latent_map.edict.tiling.tiles import TiledDenoiser
 from latent_map.fidelity.loading import load_fidelity
+from latent_map.files.lack_of_memory import is_out_of_memory
 from latent_map.files.state_file import load_state, save_state
 from latent_map.map_estimation.enhance import enhance, optimise_noise
 from latent_map.map_estimation.result import Cancel, Status

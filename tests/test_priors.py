@@ -268,8 +268,8 @@ def test_a_users_calibration_replaces_the_built_in_one(tmp_path):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("{", "cannot read"),
-        ("[]", "holds no calibration"),
+        ("{", "is damaged or no calibration"),
+        ("[]", "is no calibration"),
         (json.dumps(calibration(xi3="high")), "is no calibration"),
         (json.dumps({"prior": "niqe", "xi4": 1}), "xi3"),
         (json.dumps(calibration(prior="musiq")), "for 'musiq'"),

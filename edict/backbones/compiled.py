@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...files.lack_of_memory import is_out_of_memory
 from ..choices import Spacing
 from ..gradients import vector_jacobian, with_graph
-from ..memory import is_out_of_memory
 from ..protocols import Binding, Denoiser
 from ..schedule import Schedule
 

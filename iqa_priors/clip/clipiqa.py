@@ -3,7 +3,6 @@
 Source: Wang, Chan, Loy, "Exploring CLIP for assessing the look and feel of images", AAAI 2023.
 """
 
-import pickle
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,6 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...files.pickles import read_pickle
+from ...files.stored import Stored
+from ...files.weights import read_finite
 from ..prior import Scorer
 from .learned import learned_texts, read_learned
 from .model import Clip, VisionShape, load_clip
@@ -126,16 +128,12 @@ def _read_words(path: Path, clip: Clip) -> tuple[Tensor, Tensor, Tensor]:
     table = clip.text.get_submodule("text_model.embeddings.token_embedding").weight
     assert isinstance(table, Tensor)
     width = table.shape[1]
-    try:
-        words = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, OSError, ValueError, EOFError) as error:
-        text = " ".join(str(error).split())[:120]
-        raise ValueError(f"{path} is damaged or unsafe ({text}): fetch it again") from error
-    shape = tuple(words.shape) if isinstance(words, Tensor) else type(words).__name__
-    if not isinstance(words, Tensor) or words.ndim != 3 or shape[::2] != (2, width):
+    words = read_pickle(path, "learned prompts")
+    shape = words.shape if isinstance(words, Stored) else type(words).__name__
+    if not isinstance(words, Stored) or len(words.shape) != 3 or shape[::2] != (2, width):
         raise ValueError(
             f"{path} holds no learned prompts of CLIP-IQA+ (found {shape}, wanted (2, 16, {width}))"
             ": choose another file"
         )
     own = table[tokenise(MIDDLES)]
-    return words.detach().float(), own[:, :1], own[:, 1:]
+    return read_finite(words).float(), own[:, :1], own[:, 1:]

@@ -3,7 +3,6 @@
 openai-clip is not needed: it no longer imports beside a current setuptools.
 """
 
-import hashlib
 import math
 import re
 from collections.abc import Mapping
@@ -14,8 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...files.weights import find_tensors, load_module
-from ..torchscript_tensors import is_program
+from ...files.checksums import sha256_of
+from ...files.outlines import outline
+from ...files.pickles import is_program
+from ...files.reading import reading
+from ...files.weights import check_module, find_tensors, load_module, read_weights
 from .resnet import ClipResnet, ResnetShape
 from .transformer import HEAD, VisionShape, build_vision, encode_any_size
 
@@ -201,13 +203,17 @@ def load_clip(path: Path) -> Clip:
             or one of OpenAI's own programs, checked by its digest.
     Raises: ValueError naming the file if it is missing, damaged, unsafe or no CLIP.
     """
-    tensors = clip_tensors(_read(path))
-    try:
+    return built_clip(_read(path), path)
+
+
+def built_clip(given: Mapping[str, Tensor], path: Path) -> Clip:
+    """A CLIP of a checkpoint's tensors, frozen. Raises ValueError, with the file, if it is none."""
+    with reading(path, f"{WHAT} that is known here", "choose another"):
+        tensors = clip_tensors(given)
         shape = shape_of(tensors)
-    except (KeyError, ValueError, IndexError, StopIteration) as error:
-        raise ValueError(
-            f"{path} is no {WHAT} (what tells its sizes is missing: {error}): choose another"
-        ) from error
+        with outline(len(tensors)):
+            outlined = Clip(shape)
+    check_module(outlined, tensors, "", path)
     clip = load_module(Clip(shape), tensors, "", path)
     assert isinstance(clip, Clip)
     return clip
@@ -272,12 +278,11 @@ def _count(names: Mapping[str, Tensor], pattern: str) -> int:
 
 def _read(path: Path) -> dict[str, Tensor]:
     if is_program(path):
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        digest = sha256_of(path)
         if digest not in OPENAI_PROGRAMS:
             names = ", ".join(OPENAI_PROGRAMS.values())
             raise ValueError(
                 f"{path} is a TorchScript program and none of OpenAI's {names}, whose digests are "
                 "known: convert it to .safetensors, or fetch it again"
             )
-        return dict(torch.jit.load(path, map_location="cpu").state_dict())
-    return {name: stored.read() for name, stored in find_tensors(path, WHAT).items()}
+    return read_weights(find_tensors(path, WHAT))

@@ -9,11 +9,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ...files.weights import load_module
 from ..prior import Metric, Scorer
 from ..pyiqa.offline import read_checkpoint
 from .learned import learned_texts, read_learned
-from .model import Clip, clip_tensors, shape_of
+from .model import Clip, built_clip
 
 SMALLEST = 32  # pixels: one position at the tower's end
 TEMPERATURE = 2.0
@@ -40,14 +39,7 @@ def load_qualiclip(
     texts = tensors.pop(FEATURES, None)
     if texts is None or texts.ndim != 2 or len(texts) % 2:
         raise ValueError(f"{paths[0]} has no texts' embeddings ({FEATURES}): download it again")
-    try:
-        weights = clip_tensors(tensors)
-        clip = Clip(shape_of(weights))
-    except (KeyError, ValueError, IndexError, StopIteration) as error:
-        raise ValueError(
-            f"{paths[0]} is no CLIP (what tells its sizes is missing: {error}): download it again"
-        ) from error
-    load_module(clip, weights, "", paths[0])
+    clip = built_clip(tensors, paths[0])
     if learned:
         words = read_learned(paths[1], "QualiCLIP+", len(LENGTHS), clip.shape.text.width)
         texts = learned_texts(clip, *words, LENGTHS)

@@ -6,7 +6,6 @@ as tensors only.
 """
 
 import logging
-import pickle
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -20,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from ...files.packages import need_packages
-from ...files.weights import load_module, read_tensors
+from ...files.weights import find_tensors, load_module, read_weights
 
 log = logging.getLogger(__name__)
 NOTICE = (
@@ -129,20 +128,6 @@ def read_checkpoint(path: Path, what: str) -> dict[str, Tensor]:
 
     Raises: ValueError if the file is damaged or holds more than tensors.
     """
-    if path.suffix == ".safetensors":
-        return read_tensors(path, what)
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, KeyError, ValueError) as error:
-        raise ValueError(
-            f"{path} is damaged or holds more than the tensors of {what} "
-            f"({str(error).splitlines()[0]}): download it again"
-        ) from error
-    for key in WRAPPERS:
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-    if not isinstance(content, Mapping) or not all(isinstance(v, Tensor) for v in content.values()):
-        raise ValueError(
-            f"{path} is no checkpoint of {what}: a table of tensors is needed; download it again"
-        )
-    return {str(name).removeprefix("module."): tensor for name, tensor in content.items()}
+    remedy = "download it again"
+    tensors = read_weights(find_tensors(path, f"checkpoint of {what}", WRAPPERS, remedy))
+    return {name.removeprefix("module."): tensor for name, tensor in tensors.items()}

@@ -1,14 +1,17 @@
 """Metrics of pyiqa that can score a picture but not improve it: they have no usable gradient."""
 
-import pickle
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from ...files.reading import reading
+from ...files.weights import find_tensors, read_weights
 from ..prior import Metric, Scorer
 from .offline import pyiqa_arch
+
+AGAIN = "download it again"
 
 
 def load_score(device: str | torch.device, paths: tuple[Path, ...], name: str) -> Scorer:
@@ -45,13 +48,8 @@ def _piqe() -> Metric:
 
 
 def _brisque(path: Path) -> Metric:
-    try:
-        # What passes here holds tensors only, so pyiqa's own unpickling of it is harmless.
-        torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError) as error:
-        raise ValueError(
-            f"{path} is damaged or holds more than tensors: download it again"
-        ) from error
+    # What passes here holds tensors only, so pyiqa's own unpickling of it is harmless.
+    read_weights(find_tensors(path, "BRISQUE's regressor", remedy=AGAIN))
     return _from_file(pyiqa_arch("brisque_arch").BRISQUE, path)
 
 
@@ -68,14 +66,8 @@ def _pi(nrqm_path: Path, niqe_path: Path) -> Metric:
 
 
 def _from_file(build: Callable[..., Metric], path: Path, **options: object) -> Metric:
-    from scipy.io.matlab import MatReadError
-
-    try:
+    with reading(path, "file of that name", AGAIN):
         return build(pretrained_model_path=str(path), **options)
-    except (MatReadError, OSError, ValueError, KeyError, TypeError, IndexError) as error:
-        raise ValueError(
-            f"{path} is damaged or another file ({str(error).splitlines()[0]}): download it again"
-        ) from error
 
 
 SCORES: dict[str, Callable[..., Metric]] = {

@@ -7,8 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ....files.config_rules import CONTROLNET
+from ....files.network_folder import Part, find_part
 from ....files.packages import need_packages
-from ....files.weights import Stored
+from ....files.stored import Stored
 from ..stable_diffusion.assembly import (
     Assembly,
     Loaded,
@@ -18,10 +20,9 @@ from ..stable_diffusion.assembly import (
     settle,
 )
 from ..stable_diffusion.backbone import DiffusersBackbone
-from ..stable_diffusion.checkpoint import Checkpoint, Part
+from ..stable_diffusion.checkpoint import Checkpoint
 from ..stable_diffusion.denoiser import Networks
 from ..stable_diffusion.find import find_checkpoint
-from ..stable_diffusion.folder import find_part
 from ..stable_diffusion.networks import build_vae
 from ..stable_diffusion.schedule import noise_levels
 from .dape import DAPE_FILE, MERGED_FILE, RAM_FILE, find_encoder, load_image_encoder
@@ -115,9 +116,9 @@ def find_seesr(options: SeesrOptions) -> Assembly:
     noise_levels(base.scheduler, options.base)
     _check_family(base, unet, options.base)
     networks = Networks(
-        build_seesr_unet(unet.config, path / "unet"),
-        build_seesr_controlnet(controlnet.config, path / "controlnet"),
-        build_vae(base.vae.config),
+        build_seesr_unet(unet.config, path / "unet", len(unet.tensors)),
+        build_seesr_controlnet(controlnet.config, path / "controlnet", len(controlnet.tensors)),
+        build_vae(base.vae.config, base.path, len(base.vae.tensors)),
     )
     encoder = _find_encoder(options)
     assembly = Assembly(base, unet, controlnet, networks, "SeeSR's", encoder)
@@ -131,7 +132,7 @@ def _find_network(folder: Path, dtype: torch.dtype, kind: str) -> Part:
             f"{folder} is missing: SeeSR's folder holds unet/ and controlnet/, each with "
             "config.json and diffusion_pytorch_model.safetensors"
         )
-    network = find_part(folder, dtype, [kind])
+    network = find_part(folder, dtype, [kind], CONTROLNET)
     return Part(network.config, rename_keys(network.tensors))
 
 

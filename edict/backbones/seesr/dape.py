@@ -6,16 +6,14 @@ tokens of a degraded picture those of a clean one.
 """
 
 import math
-import pickle
-import re
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from ....files.weights import PICKLES, Stored, fill_module, find_tensors, read_finite, what_is_wrong
+from ....files.stored import Stored
+from ....files.weights import fill_module, find_tensors, read_finite
 from ....files.written import written_beside
 from .ram import PATCH, ImageEncoder, SwinGeometry
 
@@ -179,33 +177,4 @@ def _timm_name(name: str) -> str:
 
 
 def _find(path: Path, what: str) -> dict[str, Stored]:
-    if path.suffix.lower() not in PICKLES or not path.is_file():
-        return find_tensors(path, f"{what} weights")
-    content = _read_pickle(path, what)
-    for wrapping in ("model", "params"):
-        content = content.get(wrapping, content) if isinstance(content, dict) else {}
-    return {
-        name: Stored(path, name, tuple(value.shape), lambda value=value: value)
-        for name, value in content.items()
-        if isinstance(value, Tensor)
-    }
-
-
-def _read_pickle(path: Path, what: str) -> object:
-    reason = what_is_wrong(path)
-    if reason:
-        raise ValueError(f"{path} is no usable {what} file ({reason}): fetch it again")
-    try:
-        # RAM's file is larger than its encoder by far: what is not asked for stays on disk.
-        lazily = zipfile.is_zipfile(path)
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=lazily)
-    except pickle.UnpicklingError as error:
-        culprit = re.search(r"GLOBAL (\S+)", str(error))
-        reason = f" ({culprit[1].rstrip('.')})" if culprit else ""
-        raise ValueError(
-            f"{path} is damaged, or holds more than weights{reason}, and reading that could run "
-            "its code: fetch it again from its authors"
-        ) from error
-    except (RuntimeError, OSError, ValueError, EOFError, KeyError, AttributeError) as error:
-        text = " ".join(str(error).split())[:120]
-        raise ValueError(f"{path} is damaged or no {what} file ({text}): fetch it again") from error
+    return find_tensors(path, f"{what} weights", ("model", "params"))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..stable_diffusion.denoiser import Networks, UNetDenoiser
-from ..stable_diffusion.networks import build_controlnet, build_unet
+from ..stable_diffusion.networks import MANY, build_controlnet, build_unet
 from ..stable_diffusion.text import Conditioning
 
 TOKEN_CHANNELS = 512  # of the image tokens; SeeSR's configuration files do not say
@@ -39,26 +39,31 @@ class PairedAttention(nn.Module):
         return self.image(hidden_states, encoder_hidden_states=image, **options)
 
 
-def build_seesr_unet(config: Mapping[str, Any], source: object) -> nn.Module:
+def build_seesr_unet(config: Mapping[str, Any], source: object, tensors: int = MANY) -> nn.Module:
     """SeeSR's UNet on the meta device.
 
     Args:
         config: its config.json.
         source: where that comes from, for errors.
+        tensors: how many its file has.
     Returns: a diffusers `UNet2DConditionModel` whose `encoder_hidden_states` are the pair (text,
         image tokens).
     Raises: ValueError if the configuration is not SeeSR's.
     Source: Wu et al., arXiv 2311.16518.
     """
-    return _with_image_attention(build_unet, config, source)
+    return _with_image_attention(build_unet, config, source, tensors)
 
 
-def build_seesr_controlnet(config: Mapping[str, Any], source: object) -> nn.Module:
+def build_seesr_controlnet(
+    config: Mapping[str, Any], source: object, tensors: int = MANY
+) -> nn.Module:
     """SeeSR's ControlNet on the meta device; as `build_seesr_unet`."""
-    return _with_image_attention(build_controlnet, config, source)
+    return _with_image_attention(build_controlnet, config, source, tensors)
 
 
-def _with_image_attention(build: Any, config: Mapping[str, Any], source: object) -> nn.Module:
+def _with_image_attention(
+    build: Any, config: Mapping[str, Any], source: object, tensors: int
+) -> nn.Module:
     from diffusers import Transformer2DModel
 
     if not config.get(FLAG):
@@ -66,7 +71,8 @@ def _with_image_attention(build: Any, config: Mapping[str, Any], source: object)
             f"{source} is a stock network (no {FLAG} in its config.json), not SeeSR's: use the "
             "diffusers backbone for it, or give SeeSR's folder"
         )
-    network = build({name: value for name, value in config.items() if name != FLAG})
+    stock = {name: value for name, value in config.items() if name != FLAG}
+    network = build(stock, source, tensors)
     for block in (*network.down_blocks, network.mid_block, *getattr(network, "up_blocks", ())):
         attentions: Any = getattr(block, "attentions", ())
         for index, text in enumerate(attentions):

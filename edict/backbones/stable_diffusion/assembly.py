@@ -10,9 +10,10 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
+from ....files.network_folder import Part
 from ....files.weights import fingerprint
 from ...choices import Prediction
-from .checkpoint import Checkpoint, Part, TextPart
+from .checkpoint import Checkpoint, TextPart
 from .denoiser import Networks
 from .distilled import embeds_guidance
 from .keys import Tensors

@@ -100,10 +100,13 @@ def find_diffusers(options: DiffusersOptions) -> Assembly:
     control = None
     if options.controlnet:
         control = find_controlnet(Path(options.controlnet), dtype, checkpoint.unet)
+    unet, vae = checkpoint.unet, checkpoint.vae
     networks = Networks(
-        build_unet(checkpoint.unet.config, options.path),
-        None if control is None else build_controlnet(control.config, options.controlnet),
-        build_vae(checkpoint.vae.config, options.path),
+        build_unet(unet.config, options.path, len(unet.tensors)),
+        None
+        if control is None
+        else build_controlnet(control.config, options.controlnet, len(control.tensors)),
+        build_vae(vae.config, options.path, len(vae.tensors)),
     )
     assembly = Assembly(checkpoint, checkpoint.unet, control, networks)
     assembly.check()

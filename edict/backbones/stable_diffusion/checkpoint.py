@@ -5,20 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ....files.weights import Stored
+from ....files.network_folder import Part
+from ....files.stored import Stored
 from .keys import Tensors
 
 LAYOUTS = (
     "a diffusers folder (with model_index.json, unet/, vae/, text_encoder/, tokenizer/, "
     "scheduler/) or a checkpoint file (.safetensors, .ckpt)"
 )
-
-
-class Part(NamedTuple):
-    """A network on disk: its configuration and its tensors by diffusers' or CLIP's names."""
-
-    config: dict[str, Any]
-    tensors: Tensors
 
 
 class TextPart(NamedTuple):

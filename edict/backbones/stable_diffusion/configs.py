@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
-from ....files.weights import Stored
+from ....files.stored import Stored
 
 SDXL_POOLED = 1280
 _HEAD = 64  # channels of an attention head where projections are linear, and in CLIP
@@ -115,7 +115,8 @@ def text_config(tensors: Mapping[str, Stored], activation: str) -> dict:
 def _count(names: Iterable[str], prefix: str) -> int:
     """How many numbered children a prefix has."""
     children = {n[len(prefix) :].split(".")[0] for n in names if n.startswith(prefix)}
-    return 1 + max((int(number) for number in children if number.isdigit()), default=-1)
+    last = max((int(number) for number in children if number.isdecimal()), default=-1)
+    return min(last, len(children)) + 1  # where numbers are left out, one that is missing is found
 
 
 def _stored(tensors: Mapping[str, Stored], name: str) -> Stored:

@@ -5,10 +5,11 @@ from typing import Any
 
 import torch
 
+from ....files.config_rules import CONTROLNET
+from ....files.network_folder import Part, find_part
 from ....files.weights import find_tensors
-from .checkpoint import Part, refuse_seesr
+from .checkpoint import refuse_seesr
 from .configs import controlnet_config
-from .folder import find_part
 from .keys import CONTROL, part, unet_from_ldm
 
 _LDM_CONTROL, _DIFFUSERS_CONTROL = "input_hint_block.0.weight", "controlnet_cond_embedding."
@@ -25,10 +26,16 @@ def find_controlnet(path: Path, dtype: torch.dtype, unet: Part) -> Part:
     Raises: ValueError if it is missing, damaged, SeeSR's, or made for another family.
     """
     if path.is_dir():
-        control = find_part(path, dtype, ["ControlNetModel"])
+        control = find_part(path, dtype, ["ControlNetModel"], CONTROLNET)
         refuse_seesr(control.tensors, path)
     else:
         control = _find_file(path, unet)
+    channels = control.config.get("conditioning_channels", 3)
+    if channels != 3:
+        raise ValueError(
+            f"{path} is a ControlNet that sees {channels} channels, a picture has 3: choose one "
+            "that sees the picture, such as tile"
+        )
     for key, what in (("cross_attention_dim", "text width"), ("block_out_channels", "channels")):
         mine, its = _plain(control.config.get(key)), _plain(unet.config.get(key))
         if mine != its:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import torch
 
+from ....files.reading import reading
 from .checkpoint import LAYOUTS, Checkpoint, refuse_seesr
 from .folder import find_folder
 from .single_file import find_single_file
@@ -20,14 +21,14 @@ def find_checkpoint(
         prediction: "auto", or what the network predicts: "eps" or "v".
     Raises: ValueError naming the file, what is wrong with it, and what to do.
     """
-    if path.is_dir():
-        checkpoint = find_folder(path, dtype)
-    elif path.is_file():
-        checkpoint = find_single_file(path)
-    else:
+    if not path.is_dir() and not path.is_file():
         raise ValueError(f"no checkpoint at {path}: give {LAYOUTS}")
-    refuse_seesr(checkpoint.unet.tensors, path)
-    _check_family(checkpoint)
+    with reading(path, "checkpoint"):
+        checkpoint = (
+            find_folder(path, dtype) if path.is_dir() else find_single_file(path, prediction)
+        )
+        refuse_seesr(checkpoint.unet.tensors, path)
+        _check_family(checkpoint)
     if prediction != "auto":
         names = {"eps": "epsilon", "v": "v_prediction"}
         if prediction not in names:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 
 from torch import Tensor
 
-from ....files.weights import Stored
+from ....files.stored import Stored
 
 Tensors = dict[str, Stored]
 

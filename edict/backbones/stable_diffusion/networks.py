@@ -7,55 +7,64 @@ from typing import Any
 import torch
 from torch import nn
 
+from ....files.outlines import outline
+from ....files.reading import reading
 from ....files.weights import check_fit, fill_module
 from .checkpoint import TextPart
 from .keys import Tensors
 
+MANY = 10_000  # tensors; SDXL's UNet has 1,680
 
-def build_unet(config: dict[str, Any], source: object = "the file") -> nn.Module:
-    """A UNet2DConditionModel on the meta device."""
+
+def build_unet(
+    config: dict[str, Any], source: object = "the file", tensors: int = MANY
+) -> nn.Module:
+    """A UNet2DConditionModel on the meta device, for a file of so many tensors."""
     from diffusers import UNet2DConditionModel
 
-    return _build(UNet2DConditionModel, config, source)
+    return _build(UNet2DConditionModel, config, source, tensors)
 
 
-def build_controlnet(config: dict[str, Any], source: object = "the file") -> nn.Module:
-    """A ControlNetModel on the meta device."""
+def build_controlnet(
+    config: dict[str, Any], source: object = "the file", tensors: int = MANY
+) -> nn.Module:
+    """A ControlNetModel on the meta device; as `build_unet`."""
     from diffusers import ControlNetModel
 
-    return _build(ControlNetModel, config, source)
+    return _build(ControlNetModel, config, source, tensors)
 
 
-def build_vae(config: dict[str, Any], source: object = "the file") -> nn.Module:
-    """An AutoencoderKL on the meta device."""
+def build_vae(
+    config: dict[str, Any], source: object = "the file", tensors: int = MANY
+) -> nn.Module:
+    """An AutoencoderKL on the meta device; as `build_unet`."""
     from diffusers import AutoencoderKL
 
-    return _build(AutoencoderKL, config, source)
+    return _build(AutoencoderKL, config, source, tensors)
 
 
-def build_text_encoder(config: dict[str, Any], projection: bool) -> nn.Module:
+def build_text_encoder(
+    config: dict[str, Any], projection: bool, source: object = "the file", tensors: int = MANY
+) -> nn.Module:
     """A CLIP text encoder on the meta device, with SDXL's projection of the pooled text or not."""
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-    with torch.device("meta"), _quiet("transformers"):
-        kind = CLIPTextModelWithProjection if projection else CLIPTextModel
+    kind = CLIPTextModelWithProjection if projection else CLIPTextModel
+    what = "text encoder that can be built from its configuration"
+    with reading(str(source), what), outline(tensors), _quiet("transformers"):
         return kind(CLIPTextConfig(**config))
 
 
-def _build(kind: Any, config: dict[str, Any], source: object) -> nn.Module:
+def _build(kind: Any, config: dict[str, Any], source: object, tensors: int) -> nn.Module:
     """A diffusers network on the meta device; attention by PyTorch's scaled_dot_product_attention.
 
     Raises: ValueError for a configuration that makes no network.
     """
     config = {name: value for name, value in config.items() if not name.startswith("_")}
-    try:
-        with torch.device("meta"), _quiet("diffusers"):
-            return kind.from_config(config)
-    except (ValueError, TypeError, NotImplementedError, IndexError) as error:
-        raise ValueError(
-            f"{source}: no {kind.__name__} can be built from its configuration ({error}): fetch it "
-            "again or choose another"
-        ) from error
+    what = f"{kind.__name__} that can be built from its configuration"
+    told = reading(str(source), what, "fetch it again or choose another")
+    with told, outline(tensors), _quiet("diffusers"):
+        return kind.from_config(config)
 
 
 @contextmanager
@@ -87,9 +96,15 @@ def load_network(
     return filled
 
 
+def build_text_encoder_of(text: TextPart, projection: bool) -> nn.Module:
+    """The network for a text encoder on disk; as `build_text_encoder`."""
+    file = next((stored.path for stored in text.tensors.values()), "the file")
+    return build_text_encoder(text.config, projection, file, len(text.tensors))
+
+
 def load_text_encoder(text: TextPart, projection: bool, device: torch.device) -> Any:
     """Load a text encoder in float32."""
-    encoder = build_text_encoder(text.config, projection)
+    encoder = build_text_encoder_of(text, projection)
     tensors = text_tensors(encoder, text.tensors)
     filled: Any = fill_module(encoder, tensors, "a CLIP text encoder", torch.float32, device)
     # position_ids is in no file and still on the meta device.

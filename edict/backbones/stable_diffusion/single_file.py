@@ -1,9 +1,12 @@
 """Single-file checkpoints in Stable Diffusion's original (LDM) layout."""
 
+import re
 from pathlib import Path
 
-from ....files.weights import find_tensors, read_finite
-from .checkpoint import Checkpoint, Part, TextPart, refuse_seesr
+from ....files.network_folder import Part
+from ....files.reading import reading
+from ....files.weights import file_metadata, find_tensors, read_finite
+from .checkpoint import Checkpoint, TextPart, refuse_seesr
 from .configs import text_config, unet_config, vae_config
 from .distilled import CONSISTENCY, embeds_guidance
 from .keys import (
@@ -23,13 +26,21 @@ SCALING_FACTOR, SDXL_SCALING_FACTOR = 0.18215, 0.13025
 # last attention tells them apart (measured by ComfyUI's authors, who use the same limit).
 _TELLING_BIAS = "attentions.{}.transformer_blocks.0.norm1.bias"
 _TELLING_DEVIATION = 0.09
+# Of the Stability AI model metadata standard, and of the original code's configurations.
+_STATED = "modelspec.prediction_type"
+_PARAMETRIZATION = rb"(?m)^[ \t]*parameterization[ \t]*:[ \t]*[\"']?(\w+)"
+_PREDICTIONS = {"epsilon": "eps", "eps": "eps", "v": "v", "v_prediction": "v", "v-prediction": "v"}
+_MOST_YAML = 1_000_000
 _FLOW_BLOCKS = ("double_blocks.", "joint_blocks.")
 _OTHER_SCHEDULES = ("edm_mean", "edm_vpred.sigma_max")
 
 
-def find_single_file(path: Path) -> Checkpoint:
+def find_single_file(path: Path, prediction: str = "auto") -> Checkpoint:
     """A single-file checkpoint's parts; its configuration is read off the tensors' shapes.
 
+    Args:
+        path: the file.
+        prediction: "auto", or what the network predicts: then nothing else is asked.
     Raises: ValueError if it is damaged or no SD 1.5, SD 2.x or SDXL checkpoint.
     """
     tensors = find_tensors(path, "checkpoint")
@@ -51,7 +62,7 @@ def find_single_file(path: Path) -> Checkpoint:
         Part(config, unet),
         Part(vae_config(vae, scaling), vae),
         text,
-        _scheduler(tensors, unet, config),
+        _scheduler(tensors, unet, config, prediction),
     )
 
 
@@ -96,7 +107,7 @@ def _without_last_layer(tensors: Tensors) -> Tensors:
     return {name: tensor for name, tensor in tensors.items() if not name.startswith(unused)}
 
 
-def _scheduler(tensors: Tensors, unet: Tensors, config: dict) -> dict:
+def _scheduler(tensors: Tensors, unet: Tensors, config: dict, prediction: str) -> dict:
     for name in _OTHER_SCHEDULES:
         if name in tensors:
             raise ValueError(
@@ -105,9 +116,10 @@ def _scheduler(tensors: Tensors, unet: Tensors, config: dict) -> dict:
             )
     # Of consistency models a single file shows only those that are told their guidance.
     kind = {"_class_name": CONSISTENCY} if embeds_guidance(config) else {}
+    v = prediction == "v" or (prediction == "auto" and _predicts_v(tensors, unet, config))
     return {
         **kind,
-        "prediction_type": "v_prediction" if _predicts_v(tensors, unet, config) else "epsilon",
+        "prediction_type": "v_prediction" if v else "epsilon",
         "beta_schedule": "scaled_linear",
         "beta_start": 0.00085,
         "beta_end": 0.012,
@@ -116,9 +128,30 @@ def _scheduler(tensors: Tensors, unet: Tensors, config: dict) -> dict:
     }
 
 
+def _stated_prediction(path: Path) -> str:
+    """What the checkpoint's metadata or the .yaml beside it says: "eps", "v", or nothing."""
+    said = ""
+    if path.suffix.lower() == ".safetensors":
+        said = file_metadata(path, "checkpoint").get(_STATED, "")
+    for beside in (path.with_suffix(".yaml"), path.with_suffix(".yml")):
+        if not said and beside.is_file():
+            with reading(beside, "configuration", "mend or remove it"), beside.open("rb") as file:
+                found = re.search(_PARAMETRIZATION, file.read(_MOST_YAML))
+                said = found[1].decode() if found else ""
+    if said and said.lower() not in _PREDICTIONS:
+        raise ValueError(
+            f"{path} says that it predicts {said[:40]!r}: choose an SD 1.5, SD 2.x or SDXL "
+            "checkpoint with eps- or v-prediction, or say the prediction yourself"
+        )
+    return _PREDICTIONS[said.lower()] if said else ""
+
+
 def _predicts_v(tensors: Tensors, unet: Tensors, config: dict) -> bool:
     if "v_pred" in tensors:
         return True
+    said = _stated_prediction(next(iter(unet.values())).path)
+    if said:
+        return said == "v"
     sd2 = config["use_linear_projection"] and "addition_embed_type" not in config
     last = len(config["block_out_channels"]) - 1
     bias = f"up_blocks.{last}." + _TELLING_BIAS.format(config["layers_per_block"])

@@ -1,16 +1,15 @@
 """Prompts as conditioning: encoded once, then the text encoders are gone."""
 
-import logging
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from .checkpoint import Checkpoint, TextPart
-from .networks import build_text_encoder, check_network, load_text_encoder, text_tensors
+from .networks import build_text_encoder_of, check_network, load_text_encoder, text_tensors
+from .tokenizer import numbers_of, warn_if_cut, words_of
 
-log = logging.getLogger(__name__)
 LENGTH = 77
 _CLIP_VOCABULARY = 49408
 
@@ -30,7 +29,7 @@ class Conditioning(NamedTuple):
 def check_text_encoders(checkpoint: Checkpoint) -> None:
     """Raise ValueError unless the text encoders' files fit; nothing but headers is read."""
     for text, projection in _with_projection(checkpoint):
-        encoder = build_text_encoder(text.config, projection)
+        encoder = build_text_encoder_of(text, projection)
         check_network(encoder, text_tensors(encoder, text.tensors), "a CLIP text encoder")
 
 
@@ -72,42 +71,23 @@ def _with_projection(checkpoint: Checkpoint) -> list[tuple[TextPart, bool]]:
 def tokenise(text: TextPart, prompts: list[str], tokenizer: Path | None = None) -> Tensor:
     """Tokens of prompts, (prompts, 77); what is longer is cut off with a warning."""
     length = text.config.get("max_position_embeddings", LENGTH)
-    folder = text.tokenizer or tokenizer
-    if text.tokenizer is not None:
-        return _by_folder(text.tokenizer, prompts, length)
     vocabulary = text.config["vocab_size"]
+    if text.tokenizer is not None:
+        return numbers_of(text.tokenizer, prompts, length, vocabulary)
     begin, end = vocabulary - 2, vocabulary - 1
     rows = []
     for prompt in prompts:
-        words = _words(prompt, folder, vocabulary) if prompt.strip() else []
-        _warn_if_cut(prompt, len(words), length - 2)
+        words = _words(prompt, tokenizer, vocabulary) if prompt.strip() else []
+        warn_if_cut(prompt, len(words), length - 2)
         row = [begin, *words[: length - 2], end]
         rows.append(row + [text.padding] * (length - len(row)))
     return torch.tensor(rows)
 
 
-def _by_folder(folder: Path, prompts: list[str], length: int) -> Tensor:
-    tokenizer = _tokenizer(folder)
-    for prompt in prompts:
-        count = len(tokenizer(prompt, truncation=False)["input_ids"])
-        _warn_if_cut(prompt, count - 2, length - 2)
-    options: dict[str, Any] = {"padding": "max_length", "truncation": True, "return_tensors": "pt"}
-    return tokenizer(prompts, max_length=length, **options)["input_ids"]
-
-
-def _tokenizer(folder: Path) -> Any:
-    from transformers import CLIPTokenizer
-
-    try:
-        return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{folder} holds no usable tokenizer ({error}): fetch it again") from error
-
-
 def _words(prompt: str, folder: Path | None, vocabulary: int) -> list[int]:
     """A prompt's tokens without beginning and end, for checkpoints that hold no tokenizer."""
     if folder is not None:
-        return _tokenizer(folder)(prompt)["input_ids"][1:-1]
+        return words_of(folder, prompt, vocabulary)
     advice = "leave the prompt empty, or use a diffusers folder, which has a tokenizer"
     if vocabulary != _CLIP_VOCABULARY:
         raise ValueError(f"a prompt needs a tokenizer, which this checkpoint has not: {advice}")
@@ -119,9 +99,3 @@ def _words(prompt: str, folder: Path | None, vocabulary: int) -> list[int]:
             f"a single-file checkpoint holds no tokenizer: pip install openai-clip, {advice}"
         ) from None
     return SimpleTokenizer().encode(prompt)
-
-
-def _warn_if_cut(prompt: str, count: int, room: int) -> None:
-    if count > room:
-        log.warning("the prompt has %d tokens, the last %d are cut off", count, count - room)
-        log.debug("prompt: %s", prompt)

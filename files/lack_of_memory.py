@@ -1,0 +1,39 @@
+"""Whether an error says that memory has run out, in the words of whoever found out."""
+
+import errno
+
+import torch
+
+# How torch (CUDA, MPS, CPU on Linux and Windows), cuDNN, cuBLAS, oneDNN, C++ and the system say it.
+_WORDS = (
+    "out of memory",
+    "can't allocate memory",
+    "cannot allocate memory",
+    "not enough memory",
+    "not enough space",
+    "alloc_failed",
+    "bad_alloc",
+    "bad allocation",
+    "failed to allocate",
+    "could not create a primitive",
+    "could not create a memory",
+    "insufficient memory",
+    "invalid buffer size",  # of MPS
+    "paging file is too small",
+    "os error 12",
+)
+_WINDOWS = (8, 14, 1455)  # not enough memory, out of memory, paging file too small
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory has run out, on whatever device.
+
+    What is wrong with a file, whose name may be anything, is no lack of memory.
+    """
+    if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
+        return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM or getattr(error, "winerror", None) in _WINDOWS
+    # Others quote what they read, and that may say anything.
+    kinds = isinstance(error, RuntimeError) or type(error).__name__ == "SafetensorError"
+    return kinds and any(words in str(error).lower() for words in _WORDS)
