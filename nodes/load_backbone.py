@@ -17,6 +17,8 @@ from .shared_inputs import advanced, control_strength, guidance
 from .sockets import CATEGORY, Backbone
 
 NOTHING = "none"
+# The node's words, which are ComfyUI's, and the library's.
+PREDICTIONS = {"auto": "auto", "epsilon": "eps", "v": "v"}
 SEESR = "seesr"  # folder of ComfyUI's models, and name in extra_model_paths.yaml
 
 
@@ -113,6 +115,16 @@ def _options() -> list[Any]:
                 "picture size, faster calls after that. Falls back with a warning where it fails.",
             )
         ),
+        advanced(
+            io.Combo.Input(
+                "prediction",
+                options=list(PREDICTIONS),
+                default="auto",
+                optional=True,
+                tooltip="What the network predicts. auto: what the checkpoint, its metadata or a "
+                ".yaml beside it says. Choose v for a v-prediction checkpoint that gives noise.",
+            )
+        ),
     ]
 
 
@@ -122,14 +134,18 @@ def _resolve(name: str, options: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         return name, {"compile": options.get("compile", False)}
     prefix = name.partition(": ")[0]
     base, controlnet = options.pop("base", NOTHING), options.pop("controlnet", NOTHING)
+    prediction = PREDICTIONS[options.pop("prediction", "auto")]
     chosen = {"tokenizer": _tokenizer(), **options}
     if not prefix.startswith(SEESR):
+        chosen["prediction"] = prediction
         control = "" if controlnet == NOTHING else _controlnets()[controlnet]
         return "diffusers", {"path": _checkpoints()[name], "controlnet": control, **chosen}
     if base == NOTHING:
         raise ValueError(f"{name} needs an SD 2.0 or 2.1 checkpoint: choose one as base")
     if controlnet != NOTHING:
         raise ValueError(f"{name} has a ControlNet of its own: set controlnet to {NOTHING}")
+    if prediction == "v":
+        raise ValueError(f"{name} predicts noise: set prediction to auto")
     chosen["without_dape"] = prefix != SEESR
     return SEESR, {"path": _seesr_models()[name], "base": _checkpoints()[base], **chosen}
 

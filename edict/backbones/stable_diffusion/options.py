@@ -59,12 +59,13 @@ class DiffusersOptions(StableDiffusionOptions):
     Attributes:
         path: a diffusers folder or a single-file checkpoint.
         controlnet: a diffusers folder or file; "" for none. It sees the picture being enhanced.
-        prediction: "auto", or "eps" or "v" where the file does not tell.
+        prediction: "auto", which is what the checkpoint, its metadata or a .yaml beside it says; or
+            "eps" or "v".
     """
 
     controlnet: str = field(
         default="", metadata={"help": "its ControlNet, folder or file", "kind": "path"}
     )
     prediction: Literal["auto", "eps", "v"] = field(
-        default="auto", metadata={"help": "of a single file"}
+        default="auto", metadata={"help": "of the network; default: what the checkpoint says"}
     )
