@@ -6,7 +6,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..edict.backbones import BACKBONES
+from ..edict.backbones import BACKBONES, chosen_acceleration
+from ..edict.choices import Acceleration
 from .arguments import option, options_of
 
 if TYPE_CHECKING:
@@ -26,10 +27,13 @@ class BackboneChoice:
         default="pocket",
         metavar="PATH",
     )
-    compile: bool = option(
-        "its networks through torch.compile: minutes at the first call of each picture size",
-        default=False,
+    acceleration: Acceleration = option(
+        "how networks are called: graph replays CUDA graphs, compile takes torch.compile (minutes "
+        "at the first call of each picture size), none calls them plainly; auto (default) is graph "
+        "with checkpoints on CUDA, else none",
+        default="auto",
     )
+    compile: bool = option("the same as --acceleration compile", default=False)
     given: dict[str, Any] = options_of(lambda: [row.options for row in BACKBONES.values()])
 
     def files(self) -> list[Path]:
@@ -42,8 +46,10 @@ class BackboneChoice:
     def checked(self) -> Loading:
         """What is to be loaded.
 
-        Raises: ValueError for a path that does not exist, or options of another type.
+        Raises: ValueError for a path that does not exist, options of another type, or two
+            accelerations.
         """
+        acceleration = chosen_acceleration(self.compile, self.acceleration)
         name, _, path = self.backbone.partition(":")
         if name not in BACKBONES:  # a path, which on Windows may have a colon
             name, path = PLAIN, self.backbone
@@ -61,7 +67,7 @@ class BackboneChoice:
                 raise ValueError(
                     f"there is no {value!r}: give a file or folder, or --backbone pocket"
                 )
-        return Loading(name, chosen, self.compile)
+        return Loading(name, chosen, acceleration)
 
 
 @dataclass(frozen=True)
@@ -70,10 +76,10 @@ class Loading:
 
     name: str
     options: dict[str, Any]
-    compile: bool
+    acceleration: Acceleration
 
     def load(self, device: str) -> Backbone:
         """Load it."""
         from ..edict.backbones import load_backbone
 
-        return load_backbone(self.name, device, self.compile, **self.options)
+        return load_backbone(self.name, device, acceleration=self.acceleration, **self.options)

@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+Acceleration = Literal["auto", "graph", "compile", "none"]
 Memory = Literal["auto", "store", "recompute"]
 Prediction = Literal["eps", "v", "flow"]
 Spacing = Literal["trailing", "leading"]

@@ -1,10 +1,29 @@
 """One call's graph, and its vector-Jacobian product."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
 from torch import Tensor
+
+_plain: ContextVar[bool] = ContextVar("plain", default=False)
+
+
+@contextmanager
+def plain_calls() -> Iterator[None]:
+    """Inside, networks are called as they are, so that what their graphs hold can be measured."""
+    token = _plain.set(True)
+    try:
+        yield
+    finally:
+        _plain.reset(token)
+
+
+def are_calls_plain() -> bool:
+    """Whether networks are to be called as they are."""
+    return _plain.get()
 
 
 def with_graph(

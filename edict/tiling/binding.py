@@ -6,6 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from ..gradients import plain_calls
 from ..memory import FREE_SHARE, free_memory, graph_bytes
 from ..protocols import Backbone, Binding, Denoiser
 from .codec import TiledCodec
@@ -93,7 +94,8 @@ def tile_that_fits(backbone: Backbone, picture: Tensor) -> int | None:
     with torch.no_grad():
         latent = binding.codec.encode(part)
     area, batch, budget = part[0, 0].numel(), len(picture), FREE_SHARE * free
-    per_pixel = batch * graph_bytes(_at_probe_label(binding.denoiser), latent) / area
+    with plain_calls():  # replayed ones keep nothing, and need an activation's room all the same
+        per_pixel = batch * graph_bytes(_at_probe_label(binding.denoiser), latent) / area
     # Both latents of the pair are decoded at once; on tiles one by one.
     decoder = 0.0
     if hasattr(binding.codec, "vae"):

@@ -59,11 +59,11 @@ class UNetDenoiser:
         sizes = [[height, width, 0, 0, height, width]]
         self.sizes = torch.tensor(sizes, device=hint.device, dtype=torch.float32)
 
-    def __call__(self, latent: Tensor, label: float) -> Tensor:
+    def __call__(self, latent: Tensor, label: float | Tensor) -> Tensor:
         cell = _GradientSize()
         pictures = len(latent)
         noisy = _Enter.apply(latent.repeat(self.branches, 1, 1, 1), self.dtype, cell)
-        times = torch.full((len(noisy),), float(label), device=noisy.device)
+        times = _times(label, noisy)
         output = _Leave.apply(self._evaluate(noisy, times, pictures), cell)
         if self.branches == 1:
             return output
@@ -98,9 +98,21 @@ class UNetDenoiser:
 
     def window(self, top: int, left: int, height: int, width: int) -> "UNetDenoiser":
         """The denoiser for a part of the picture, in pixels; text and SDXL's sizes stay."""
-        part = copy(self)
-        part.hint = self.hint[..., top : top + height, left : left + width]
-        return part
+        return self.holding({"hint": self.hint[..., top : top + height, left : left + width]})
+
+    def bound(self) -> dict[str, Tensor]:
+        """The tensors that a call depends on besides latent, label and weights, by name."""
+        return {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
+
+    def holding(self, bound: dict[str, Tensor]) -> "UNetDenoiser":
+        """The same denoiser with other tensors in the places of those named."""
+        other = copy(self)
+        vars(other).update(bound)
+        return other
+
+    def weights_at(self) -> int:
+        """The address of the UNet's first weight: another one where weights were moved."""
+        return next(self.networks.unet.parameters()).data_ptr()
 
     def context(self, pictures: int) -> Any:
         """What the attention layers see: text, (branches * pictures, 77, width), branch by branch.
@@ -108,6 +120,13 @@ class UNetDenoiser:
         Networks with more conditioning override this.
         """
         return self.text.repeat_interleave(pictures, 0)
+
+
+def _times(label: float | Tensor, noisy: Tensor) -> Tensor:
+    """A label for each item, float32; one in a tensor is not read by the processor."""
+    if isinstance(label, Tensor):
+        return label.to(noisy.device, torch.float32).expand(len(noisy))
+    return torch.full((len(noisy),), float(label), device=noisy.device)
 
 
 class _GradientSize:
