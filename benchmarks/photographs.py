@@ -4,14 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from latent_map.files.pictures import read_array
 from torch import Tensor
 
 
 def read_photograph(path: Path) -> np.ndarray:
     """A picture file as float32 (H, W, 3) in [0, 1]."""
-    with Image.open(path) as image:
-        return np.asarray(image.convert("RGB"), dtype=np.float32) / 255
+    return read_array(path).astype(np.float32) / 255
 
 
 def central_crop(pixels: np.ndarray, height: int, width: int) -> np.ndarray:

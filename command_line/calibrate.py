@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,8 @@ from .failures import EXPECTED, tell
 
 if TYPE_CHECKING:
     from ..iqa_priors.calibration import Calibration
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,12 +78,14 @@ def _scores_of(folder: Path, name: str, device: str) -> list[float]:
     """Raw scores of a folder's pictures by the published rule; unusable ones are passed over."""
     import torch
 
-    from ..files.pictures import find_pictures, read_picture
+    from ..files.pictures import find_pictures, left_out, read_picture
     from ..iqa_priors.loading import load_prior
     from ..iqa_priors.prior import check_prior
 
     check_device(device)
     prior, scores = load_prior(name, device), []
+    if missed := left_out(folder).partition(" (--rec")[0]:
+        log.warning("%s: left out %s", folder, missed)
     for file in find_pictures(folder):
         try:
             pixels = read_picture(file).pixels.to(device)

@@ -52,11 +52,11 @@ def enhance_jobs(jobs: list[Job], tools: Tools, options: Options, reports: dict[
     """
     code = 0
     with interruptible() as stopped:
-        for source, target in jobs:
+        for job in jobs:
             try:
-                _work(source, target, tools, options, stopped, reports)
+                _work(job, tools, options, stopped, reports)
             except EXPECTED as error:
-                reports.setdefault(source.name, {})["error"] = tell(source, error)
+                reports.setdefault(job.name, {})["error"] = tell(job.source, error)
                 code = FAILED if options.input.is_dir() else exit_code(error)
             if stopped.is_set():
                 return stopped.exit_code
@@ -83,14 +83,14 @@ def write_report(path: Path, reports: dict[str, dict]) -> None:
 
 
 def _work(
-    source: Path,
-    target: Path,
+    job: Job,
     tools: Tools,
     options: Options,
     stopped: Interruption,
     reports: dict[str, dict],
 ) -> None:
     """Enhance one picture and write all that was asked for, the picture first."""
+    source, target = job.source, job.target
     picture = read_picture(source)
     before = picture.pixels.to(options.device)
     with torch.no_grad():
@@ -113,14 +113,14 @@ def _work(
             _forget(options.state)  # going on from there would break down again
             raise
         if result.status is Status.CANCELLED and not result.trace:
-            reports[source.name] = {"stopped": "before its first result: nothing was written"}
+            reports[job.name] = {"stopped": "before its first result: nothing was written"}
             bar.write(f"{target}: stopped before the first result: nothing was written")
             return
         _save(target, replace(picture, pixels=result.picture))
         if result.status not in UNFINISHED:
             _forget(options.state)
         bar.write(f"{target}: {summarise(result)}")
-    reports[source.name] = describe_run(before, result, tools.prior, tools.settings)
+    reports[job.name] = describe_run(before, result, tools.prior, tools.settings)
     if options.sheet:
         write_image(options.sheet, before_after_sheet(before, result), picture.profile)
     if options.compare:
@@ -130,7 +130,7 @@ def _work(
         write_image(options.compare, sheet, picture.profile)
     if options.compare and options.report:
         compared = describe_comparison(before, result.picture, tools.prior, sum(calls))
-        reports[source.name]["comparison"] = compared
+        reports[job.name]["comparison"] = compared
 
 
 def _progress(source: Path, settings: MapSettings) -> tqdm:

@@ -75,6 +75,7 @@ class Options:
     mask: Path | None = option("picture file: white is enhanced, black kept", default=None)
     guard: Path | None = option("picture file: white is held more tightly", default=None)
     anchor_colours: bool = option("only detail may change", default=False)
+    recursive: bool = option("also the folders in a folder", default=False)
     force: bool = force_option()
     backbone: BackboneChoice
     device: str = device_option()

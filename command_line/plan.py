@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 from ..edict.inversion import check_picture
 from ..fidelity.fidelity import Fidelity, check_fidelity
-from ..files.pictures import check_output, find_pictures, read_picture
+from ..files.image_values import even_remarks
+from ..files.pictures import check_output, find_pictures, left_out, read_picture
 from ..files.state_file import load_state
 from ..files.written import check_writable
 from ..iqa_priors.prior import Prior, check_prior
@@ -28,6 +29,7 @@ class Job(NamedTuple):
 
     source: Path
     target: Path
+    name: str  # in reports
 
 
 def plan(
@@ -39,7 +41,7 @@ def plan(
         each told on stderr, or {"skipped": why} where the result is there already.
     Raises: ValueError if no picture can be worked on, or an output cannot be written.
     """
-    files, folder = find_pictures(options.input), options.input.is_dir()
+    files, folder = _pictures(options), options.input.is_dir()
     targets = _folder_targets(files, options) if folder else [options.output]
     asked = (options.report, options.sheet, options.compare, options.state)
     extras = [path for path in asked if path is not None]
@@ -48,25 +50,27 @@ def plan(
     for extra in extras:
         check_writable(extra, streams=extra is options.report)
     if not folder:
-        job = Job(files[0], targets[0])
+        job = Job(files[0], targets[0], files[0].name)
         _check_job(job, options, prior, fidelity)
         return [job], {}
     try:
-        options.output.mkdir(parents=True, exist_ok=True)
+        for target in targets:
+            target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ValueError(
             f"cannot make the folder {options.output} ({error.strerror}): choose another"
         ) from error
     jobs, reports = [], {}
-    for job in map(Job, files, targets):
+    names = (file.relative_to(options.input).as_posix() for file in files)
+    for job in map(Job, files, targets, names):
         if job.target.exists() and not options.force:
-            reports[job.source.name] = {"skipped": f"{job.target} is there already"}
+            reports[job.name] = {"skipped": f"{job.target} is there already"}
             continue
         try:
             _check_job(job, options, prior, fidelity)
             jobs.append(job)
         except EXPECTED as error:
-            reports[job.source.name] = {"error": tell(job.source, error)}
+            reports[job.name] = {"error": tell(job.source, error)}
     if skipped := sum("skipped" in report for report in reports.values()):
         log.warning(
             "%d of %d pictures are in %s already and are left as they are: --force makes them anew",
@@ -77,6 +81,23 @@ def plan(
     return jobs, reports
 
 
+def _pictures(options: Options) -> list[Path]:
+    """The pictures to work on; what a folder has besides is told in one line."""
+    files = find_pictures(options.input, options.recursive)
+    if missed := left_out(options.input, options.recursive):
+        log.warning("%s: left out %s", options.input, missed)
+    if not options.recursive:
+        return files
+    # A second run must not take the first one's results for pictures.
+    own = options.output.resolve()
+    files = [file for file in files if own not in file.resolve().parents]
+    if not files:
+        raise ValueError(
+            f"all pictures in {options.input} are in the output folder: choose another"
+        )
+    return files
+
+
 def _folder_targets(files: list[Path], options: Options) -> list[Path]:
     if options.sheet or options.compare or options.state:
         raise ValueError("--sheet, --compare and --state go with one picture, not with a folder")
@@ -85,14 +106,17 @@ def _folder_targets(files: list[Path], options: Options) -> list[Path]:
     if options.output.exists() and not options.output.is_dir():
         raise ValueError(f"{options.output} is a file: choose a folder for a folder's pictures")
     named: dict[str, Path] = {}
+    targets = []
     for file in files:
-        other = named.setdefault(file.stem.casefold(), file)
+        target = file.relative_to(options.input).with_suffix(".png")
+        other = named.setdefault(str(target).casefold(), file)
         if other is not file:
             raise ValueError(
                 f"{other.name} and {file.name} would both be written as {file.stem}.png: "
                 "rename one of them"
             )
-    return [options.output / f"{file.stem}.png" for file in files]
+        targets.append(options.output / target)
+    return targets
 
 
 def _check_job(job: Job, options: Options, prior: Prior, fidelity: Fidelity | None) -> None:
@@ -100,7 +124,9 @@ def _check_job(job: Job, options: Options, prior: Prior, fidelity: Fidelity | No
     picture = read_picture(job.source)
     check_picture(picture.pixels)
     check_prior(prior, picture.pixels)
-    read_restraints(options, picture.pixels)
+    read_restraints(options, picture.pixels, tell=True)
+    for remark in even_remarks(picture.pixels):
+        log.warning("%s: the %s", job.source, remark)
     if fidelity is not None:
         check_fidelity(fidelity, picture.pixels)
     height, width = picture.pixels.shape[-2:]

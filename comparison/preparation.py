@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageCms
 from torch import Tensor
 
-from ..files.pictures import Picture, find_pictures, read_picture, to_image, write_image
+from ..files.pictures import FORMATS, Picture, find_pictures, read_picture, to_image, write_image
 from ..files.written import write_atomically
 from .hashing import file_hash
 from .pictures_settings import PicturesSettings
@@ -195,7 +195,7 @@ def picture_size(path: Path) -> tuple[int, int]:
     Raises: ValueError if it is no picture.
     """
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
             width, height = image.size
             rotated = image.getexif().get(0x0112) in ROTATED
     except Exception as error:  # Pillow's decoders raise anything at all on damaged files

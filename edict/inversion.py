@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from ..files.image_values import checked_image
 from ..files.lack_of_memory import is_out_of_memory
 from .bijections.bijection import LatentPair
 from .bound_picture import BoundPicture, bind_picture, pad
@@ -20,7 +21,6 @@ from .tiling.binding import smaller_tile
 log = logging.getLogger(__name__)
 ROUND_TRIP_LIMIT = 1e-6
 MIN_SIDE, MAX_ASPECT = 16, 64
-RANGE_SLACK = 0.5  # restorers overshoot [0, 1] a little; that is clamped
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,7 @@ class InvertedPicture:
 
 def check_picture(image: Tensor) -> None:
     """Raise ValueError unless `image` is a usable picture batch (B, 3, H, W) of finite numbers."""
-    if image.ndim != 4 or image.shape[1] != 3:
-        raise ValueError(
-            f"image has shape {tuple(image.shape)}: (batch, 3, height, width) RGB is needed; "
-            "convert grey pictures to RGB and take alpha channels off first"
-        )
+    checked_image(image)
     height, width = image.shape[-2:]
     if min(height, width) < MIN_SIDE:
         raise ValueError(
@@ -53,17 +49,6 @@ def check_picture(image: Tensor) -> None:
             f"picture is {width}x{height} pixels: sides may differ by a factor of {MAX_ASPECT} at "
             "most; cut the strip into pieces"
         )
-    if len(image) == 0:
-        raise ValueError("the batch holds no picture")
-    if not image.is_floating_point():
-        raise ValueError(
-            f"the picture has {image.dtype} pixels: divide by 255 to get RGB in [0, 1]"
-        )
-    if not torch.isfinite(image).all():
-        raise ValueError("the picture has NaN or infinite pixels: repair what made it")
-    low, high = float(image.min()), float(image.max())
-    if low < -RANGE_SLACK or high > 1 + RANGE_SLACK:
-        raise ValueError(f"pixels range from {low:.3g} to {high:.3g}: RGB in [0, 1] is needed")
 
 
 def invert_picture(

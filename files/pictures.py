@@ -4,6 +4,7 @@ import io
 import logging
 import struct
 import warnings
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,14 @@ def read_picture(path: Path) -> Picture:
         log.debug("%s", path, exc_info=error)
         complaint = "is no readable picture: it is damaged, empty, or of another format"
     raise ValueError(f"{path} {complaint}")
+
+
+def read_array(path: Path) -> np.ndarray:
+    """A picture file as (H, W, 3) uint8, by the rules of `read_picture`.
+
+    Raises: as `read_picture`.
+    """
+    return np.asarray(to_image(read_picture(path).pixels))
 
 
 def _picture(image: Image.Image, path: Path) -> Picture:
@@ -214,18 +223,42 @@ def check_output(path: Path, size: tuple[int, int] = (1, 1), has_alpha: bool = F
         )
 
 
-def find_pictures(path: Path) -> list[Path]:
+def find_pictures(path: Path, recursive: bool = False) -> list[Path]:
     """The picture files of a folder, sorted and without hidden ones, or the file itself.
 
+    Args:
+        path: a folder or a file.
+        recursive: go through the folders in it, too.
     Raises: ValueError if there are none.
     """
     if not path.is_dir():
         return [path]
-    files = sorted(
-        file
-        for file in path.iterdir()
-        if file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file.is_file()
-    )
+    files = [file for file in _entries(path, recursive) if _is_picture(file)]
     if not files:
         raise ValueError(f"no pictures ({', '.join(SUFFIXES)}) in the folder {path}")
     return files
+
+
+def left_out(path: Path, recursive: bool = False) -> str:
+    """What of a folder `find_pictures` passes over, in words; empty if nothing, or for a file."""
+    entries = [] if not path.is_dir() else _entries(path, recursive)
+    kinds = Counter(
+        file.suffix.lower() or "without a suffix"
+        for file in entries
+        if file.is_file() and not _is_picture(file)
+    )
+    folders = 0 if recursive else sum(entry.is_dir() for entry in entries)
+    parts = [f"{kinds.total()} files ({', '.join(sorted(kinds))})"] if kinds else []
+    parts += [f"{folders} folders (--recursive takes them, too)"] if folders else []
+    return " and ".join(parts)
+
+
+def _entries(folder: Path, recursive: bool) -> list[Path]:
+    """What is in a folder, sorted, but for what is hidden."""
+    found = folder.rglob("*") if recursive else folder.iterdir()
+    shown = (e for e in found if not any(p.startswith(".") for p in e.relative_to(folder).parts))
+    return sorted(shown)
+
+
+def _is_picture(file: Path) -> bool:
+    return file.suffix.lower() in SUFFIXES and file.is_file()

@@ -143,9 +143,10 @@ def block_statistics(features: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
     blocks = valid.sum(1)
     if (blocks < 2).any():
         items = (blocks < 2).nonzero().flatten().tolist()
+        which = f" {', '.join(str(item + 1) for item in items)} of {len(blocks)}"
         raise ValueError(
-            f"batch items {items} have fewer than two blocks of {BLOCK} px with any texture, so"
-            " NIQE is not defined for them: leave out pictures that are even all over"
+            f"picture{which if len(blocks) > 1 else ''}: fewer than two blocks of {BLOCK} px have "
+            "any texture, so NIQE is not defined: leave out pictures that are even all over"
         )
     kept = valid[..., None]
     mean = torch.where(kept, features, 0.0).sum(1) / blocks[:, None]

@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from ..files.image_values import checked_image
 from .logistic import Logistic
 from .one_by_one import one_by_one
 from .views import check_views, several_views
@@ -195,7 +196,8 @@ class CombinedPrior:
 
 
 def check_prior(prior: Prior, image: Tensor) -> None:
-    """Raise ValueError if the picture is too small for the prior."""
+    """Raise ValueError if the pictures are none, or too small for the prior."""
+    checked_image(image)
     height, width = image.shape[-2:]
     if min(height, width) < prior.min_side:
         raise ValueError(

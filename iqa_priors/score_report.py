@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..files.image_values import checked_image, even_remarks
 from .prior import CombinedPrior, Prior, QualityPrior
 
 LOW, MIDDLE, HIGH = (0.84, 0.15, 0.16), (1.0, 0.87, 0.35), (0.10, 0.60, 0.31)  # red, yellow, green
@@ -43,6 +44,7 @@ def score_pictures(
     """
     if not priors:
         raise ValueError("no prior to score with: connect one")
+    image = checked_image(image)
     rows, qualities, known = [], [], set()
     for prior in (given.as_published() for given in priors):
         for part in parts(prior):
@@ -54,7 +56,8 @@ def score_pictures(
         if isinstance(prior, CombinedPrior):
             rows.append((prior.name, None, combined))
     quality = float(torch.stack(qualities).mean())
-    return ScoreReport(quality, _table(rows), heat_map(image, priors, device))
+    table = "\n".join([_table(rows), *even_remarks(image)])
+    return ScoreReport(quality, table, heat_map(image, priors, device))
 
 
 def parts(prior: Prior) -> list[Prior]:
@@ -72,8 +75,19 @@ def _in_turn(image: Tensor, device: str | torch.device | None) -> Iterator[Tenso
 def _one_by_one(
     function: Callable[[Tensor], Tensor], image: Tensor, device: str | torch.device | None
 ) -> Tensor:
-    """Its values of each picture, where the pictures are."""
-    return torch.cat([function(item).to(image.device) for item in _in_turn(image, device)])
+    """Its values of each picture, where the pictures are.
+
+    Raises: ValueError that names the picture which is refused.
+    """
+    values = []
+    for number, item in enumerate(_in_turn(image, device), 1):
+        try:
+            values.append(function(item).to(image.device))
+        except ValueError as error:
+            if len(image) == 1:
+                raise
+            raise ValueError(f"picture {number} of {len(image)}: {error}") from error
+    return torch.cat(values)
 
 
 def _of_prior(

@@ -4,6 +4,7 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from ..files.image_values import even_remarks
 from ..files.pictures import to_image
 from ..iqa_priors.prior import Prior
 from .curves import INK, PAPER, Curve, caption_font, plot_curves
@@ -35,6 +36,7 @@ def describe_run(
         "before": None if result.before is None else result.before.flat(),
         "trace": [row.flat() for row in result.trace],
         "settings": describe_settings(settings),
+        **({"remarks": remarks} if (remarks := even_remarks(before)) else {}),
     }
 
 

@@ -10,6 +10,7 @@ from comfy_api.latest import io, ui
 
 from ..edict.backbones import load_backbone
 from ..fidelity.loading import load_fidelity
+from ..files.image_values import even_remarks
 from ..iqa_priors.loading import load_prior
 from ..map_estimation.enhance import Enhancer, enhance_each
 from ..map_estimation.report import in_force, plot_trace, summarise
@@ -24,6 +25,7 @@ from .schema_fields import found_as
 from .session import (
     Progress,
     from_comfy,
+    hide_again,
     make_room,
     mask_from_comfy,
     mask_remarks,
@@ -252,7 +254,7 @@ class PostEnhance(io.ComfyNode):
         backbone = backbone or load_backbone("pocket", device)
         interval = preview_interval(preview, preview_every)
         progress = Progress(work_of(backbone, settings), len(pixels), interval)
-        lines = [in_force(settings), *mask_remarks(masks)]
+        lines = [in_force(settings), *mask_remarks(masks), *even_remarks(pixels)]
         enhancer = Enhancer(
             progress.watch(backbone),
             prior or load_prior("pocket", device),
@@ -277,7 +279,7 @@ class PostEnhance(io.ComfyNode):
         plots = torch.cat([plot_to_comfy(plot_trace(result.trace)) for result in made])
         summary = "\n".join(lines)
         return io.NodeOutput(
-            to_comfy(torch.cat([result.picture for result in made]), alpha),
+            to_comfy(hide_again(torch.cat([result.picture for result in made]), image), alpha),
             summary,
             plots,
             [result.trace for result in made],

@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..edict.protocols import Backbone
+from ..files.hidden_colours import fill_hidden
+from ..files.image_values import checked_image
 from ..files.pictures import to_image
 from ..map_estimation.restraints import Region
 from ..map_estimation.result import MapStep
@@ -44,9 +46,10 @@ def outside_inference_mode(execute: Callable) -> Callable:
 def from_comfy(image: Tensor) -> tuple[Tensor, Tensor | None]:
     """ComfyUI's (B, H, W, C) as RGB (B, 3, H, W) float32 on the CPU, and alpha if any.
 
-    A batch of any length fits there; each picture goes to the work device when its turn comes.
+    A batch of any length fits there; each picture goes to the work device when its turn comes. What
+    full transparency hides is filled from its surroundings: see `hide_again`.
 
-    Raises: ValueError unless there are 1 (grey), 3 (RGB) or 4 (RGBA) channels.
+    Raises: ValueError unless there are 1 (grey), 3 (RGB) or 4 (RGBA) channels of colours.
     """
     channels = image.shape[-1] if image.ndim == 4 else 0
     if channels not in (1, 3, 4):
@@ -58,7 +61,20 @@ def from_comfy(image: Tensor) -> tuple[Tensor, Tensor | None]:
     # Upstream tensors are inference tensors: what is used has to be copied.
     alpha = image[..., 3:].clone() if channels == 4 else None
     colours = image.expand(-1, -1, -1, 3) if channels == 1 else image[..., :3]
-    return colours.movedim(-1, 1).clone(memory_format=torch.contiguous_format), alpha
+    pixels = checked_image(colours.movedim(-1, 1).clone(memory_format=torch.contiguous_format))
+    if alpha is not None:
+        shown = alpha.movedim(-1, 1) > 0
+        pictures = zip(pixels.split(1), shown.split(1), strict=True)
+        pixels = torch.cat([fill_hidden(picture, visible) for picture, visible in pictures])
+    return pixels, alpha
+
+
+def hide_again(picture: Tensor, image: Tensor) -> Tensor:
+    """Pictures (B, 3, H, W) with what ComfyUI's image (B, H, W, C) hides where it hides it."""
+    if image.shape[-1] != 4:
+        return picture
+    image = image.to(picture).movedim(-1, 1)
+    return torch.where(image[:, 3:] > 0, picture, image[:, :3])
 
 
 def mask_from_comfy(mask: Tensor | None, image: Tensor, name: str = "mask") -> Tensor | None:

@@ -151,7 +151,7 @@ def test_even_blocks_are_left_out():
 
 def test_an_even_picture_is_refused():
     images = torch.cat([picture(0), torch.full((1, 3, 208, 304), 0.3, dtype=torch.float64)])
-    with pytest.raises(ValueError, match=r"batch items \[1\] have fewer than two blocks"):
+    with pytest.raises(ValueError, match=r"picture 2 of 2: fewer than two blocks"):
         load_niqe()(images)
 
 

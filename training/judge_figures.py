@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from latent_map.files.pictures import read_array
 from latent_map.iqa_priors.correlation import srcc
 from latent_map.iqa_priors.pocket import load_pocket
-from PIL import Image
 from torch import Tensor
 
 from training.degradations import DEGRADATIONS, randomly_degrade
@@ -164,7 +164,7 @@ def read_pictures(folder: Path) -> list[np.ndarray]:
     files = [file for file in sorted(folder.iterdir()) if file.suffix in endings]
     if not files:
         raise FileNotFoundError(f"no pictures ({', '.join(endings)}) in {folder}")
-    return [np.asarray(Image.open(file).convert("RGB")) for file in files]
+    return [read_array(file) for file in files]
 
 
 def spread(photographs: list[np.ndarray], count: int) -> list[np.ndarray]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
+from latent_map.files.pictures import read_array
 from torch import Tensor
 
 HELD_OUT = ("014", "027", "045", "066", "072")  # photograph numbers never trained on
@@ -22,7 +22,7 @@ def load_photographs(folder: Path, held_out: bool = False) -> list[np.ndarray]:
     chosen = [file for file in files if (file.name[:3] in HELD_OUT) == held_out]
     if not chosen:
         raise FileNotFoundError(f"no photographs *.webp in {folder}")
-    return [np.asarray(Image.open(file).convert("RGB")) for file in chosen]
+    return [read_array(file) for file in chosen]
 
 
 def random_crops(

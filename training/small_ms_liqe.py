@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from latent_map.__main__ import main as latent_map
+from latent_map.files.pictures import read_array
 from latent_map.iqa_priors.clip.liqe import QUALITY_PROMPTS
 from latent_map.iqa_priors.clip.model import Clip, ClipShape, TextShape, VisionShape, initialise
 from latent_map.iqa_priors.clip.tokens import tokenise
@@ -109,7 +110,7 @@ def validation_photographs(photos: Path, others: Path | None) -> list[np.ndarray
     if others is None:
         return load_photographs(photos, held_out=True)
     files = [f for f in sorted(others.iterdir()) if f.suffix in (".png", ".jpg", ".webp")]
-    return [np.asarray(Image.open(file).convert("RGB")) for file in files]
+    return [read_array(file) for file in files]
 
 
 def prepare(options: argparse.Namespace) -> Path:

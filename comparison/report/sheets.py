@@ -10,6 +10,7 @@ from html import escape
 from pathlib import Path
 from typing import NamedTuple
 
+from ...files.pictures import read_array
 from ..analysis import Analysis
 
 SHOWN = 300  # pixels of a picture's longer side
@@ -150,9 +151,8 @@ def _embedded(file: Path) -> str | None:
     from PIL import Image
 
     try:
-        with Image.open(file) as image:
-            small = image.convert("RGB")
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        small = Image.fromarray(read_array(file))
+    except ValueError as error:
         log.warning("%s is left out of the report: %s", file, error)
         return None
     small.thumbnail((SHOWN, SHOWN), Image.Resampling.LANCZOS)

@@ -79,14 +79,9 @@ def read_rgb(path: Path) -> Tensor:
 
     Raises: ValueError naming a file that is no picture.
     """
-    from PIL import Image
+    from ...files.pictures import read_picture
 
-    try:
-        with Image.open(path) as image:
-            pixels = np.array(image.convert("RGB"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"cannot read the picture {path} ({error}): replace it") from error
-    return torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
+    return read_picture(path).pixels
 
 
 def random_crops(
