@@ -118,7 +118,8 @@ def run(options: Options) -> int:
         address = f"{options.endpoint}/{source.repository}/resolve/{source.revision}/{file.path}"
         advice = "; another mirror will do, and in ComfyUI the folder belongs into models/diffusers"
         digest = fetch(address, folder / file.path, file.size, file.sha256, advice)
-        print(f"{folder / file.path}  sha256 {digest}{'' if file.sha256 else '  (not pinned)'}")
+        pinned = "" if file.sha256 else "  (not pinned, compared with the first time)"
+        print(f"{folder / file.path}  sha256 {digest}{pinned}")
     print(f"{folder} is complete: latent-map enhance IN -o OUT --backbone {folder}")
     return 0
 

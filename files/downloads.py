@@ -1,24 +1,23 @@
 """Downloads, for those who ask for them: resumed, checked, whole or not there at all."""
 
-import hashlib
 import http.client
 import os
-import shutil
 import urllib.error
-import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
+from filelock import Timeout
+
+from .checksums import sha256_of
+from .known_downloads import compare, lock_of
+from .transfers import Report, forget, receive
 from .weight_files import WeightFile, standard_folders
 from .weights import what_is_wrong
 
-BLOCK_BYTES = 1 << 20
-TIMEOUT_SECONDS = 60  # without a byte
-
-
-# Told how many bytes are there, and how many there will be if that is known; what it raises ends
-# the download, and the next one goes on from there.
-Report = Callable[[int, int | None], None]
+WHOLE_DIGEST = 64  # digits of a SHA-256
+WAIT_SECONDS = 1.0  # between two looks at whether another program has done
 
 
 def _unwatched(have: int, total: int | None) -> None:
@@ -59,7 +58,8 @@ def fetch(
         url: its address.
         target: where it goes; what is there already is checked and kept.
         size: bytes it must have, if that is known.
-        sha256: what its SHA-256 must begin with, as far as that is known.
+        sha256: what its SHA-256 must begin with, as far as that is known; where not all of it is,
+            it must be what this address gave the first time.
         advice: end of the error, as "; put the folder there".
         report: is told of each block that came.
     Returns: the file's SHA-256.
@@ -67,25 +67,69 @@ def fetch(
         (what came stays in TARGET.part, and the next call goes on from there), or the file that
         came or was there is not the right one.
     """
+    wanted = Wanted(url, target.suffix, size, sha256)
     if target.exists():
-        wrong, digest = _inspect(target, target.suffix, size, sha256)
-        if wrong:
-            raise OSError(f"{target} is not the file of {url} ({wrong}): delete it or move it away")
-        return digest
+        return _kept(target, wanted)
     _make_folder(target.parent)
-    part = target.with_name(target.name + ".part")
     try:
-        _receive(url, part, target.name, report)
-        wrong, digest = _inspect(part, target.suffix, size, sha256)
-        if wrong:
-            part.unlink()  # going on from a wrong file would give a wrong file
-            raise OSError(f"what came is not the file asked for: {wrong}")
-        os.replace(part, target)
+        with _alone(target, report):
+            if target.exists():  # another has fetched it meanwhile
+                return _kept(target, wanted)
+            digest = _fetched(wanted, target, report)
     except (OSError, http.client.HTTPException) as error:
         raise OSError(
             f"cannot fetch {target.name} ({_reason(error)}): repeat the command to go on from "
             f"there, or fetch {url} by hand and put it at {target.absolute()}{advice}"
         ) from error
+    return digest
+
+
+class Wanted(NamedTuple):
+    """What is asked for; as in `fetch`."""
+
+    url: str
+    suffix: str
+    size: int | None
+    sha256: str
+
+
+def _kept(target: Path, wanted: Wanted) -> str:
+    wrong, digest = _inspect(target, wanted)
+    if wrong:
+        raise OSError(
+            f"{target} is not the file of {wanted.url} ({wrong}): delete it or move it away"
+        )
+    return digest
+
+
+@contextmanager
+def _alone(target: Path, report: Report) -> Iterator[None]:
+    """While it lasts, no other program fetches this file; waits for one that does."""
+    lock = lock_of(target)
+    while True:
+        try:
+            lock.acquire(timeout=WAIT_SECONDS)
+            break
+        except Timeout:
+            report(0, None)  # which may raise, to end the waiting
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _fetched(wanted: Wanted, target: Path, report: Report) -> str:
+    part = target.with_name(target.name + ".part")
+    wrong, digest = _inspect(part, wanted) if part.exists() else ("it is not there", "")
+    # What proves itself needs no server.
+    if wrong or wanted.size is None or len(wanted.sha256) < WHOLE_DIGEST:
+        receive(wanted.url, part, target.name, wanted.size, report)
+        wrong, digest = _inspect(part, wanted)
+    if wrong:
+        forget(part)  # going on from a wrong file would give a wrong file
+        raise OSError(f"what came is not the file asked for: {wrong}")
+    os.replace(part, target)
+    forget(part)
     return digest
 
 
@@ -107,58 +151,14 @@ def _reason(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def _receive(url: str, part: Path, label: str, report: Report) -> None:
-    """Append what the server has beyond what is there.
-
-    Raises: OSError if less comes than the server announces, or more than the disk has room for.
-    """
-    from tqdm import tqdm
-
-    have = part.stat().st_size if part.exists() else 0
-    request = urllib.request.Request(url, headers={"User-Agent": "latent-map"})
-    if have:
-        request.add_header("Range", f"bytes={have}-")
-    try:
-        answer = urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS)
-    except urllib.error.HTTPError as error:
-        if error.code == 416 and have:  # nothing beyond: all of it is there, or too much
-            return
-        raise
-    with answer:
-        have = have if answer.status == 206 else 0  # the server may not know ranges
-        coming = int(answer.headers.get("Content-Length") or 0)
-        total = have + coming if coming else None
-        free = shutil.disk_usage(part.parent).free
-        if coming > free:
-            raise OSError(f"{coming} bytes are to come, and {part.parent} has room for {free}")
-        bar = tqdm(total=total, initial=have, desc=label, unit="B", unit_scale=True, disable=None)
-        # Not appending: two downloads of the same file write the same bytes to the same places.
-        with bar, part.open("r+b" if have else "wb") as out:
-            out.seek(have)
-            while block := answer.read(BLOCK_BYTES):
-                out.write(block)
-                bar.update(len(block))
-                report(out.tell(), total)
-            out.flush()
-            os.fsync(out.fileno())
-            size = out.tell()
-    if total and size < total:
-        raise OSError(f"the connection ended after {size} of {total} bytes")
-
-
-def _inspect(path: Path, suffix: str, size: int | None, sha256: str) -> tuple[str | None, str]:
-    """What is wrong with a file that is to end in `suffix`, None if nothing; and its SHA-256."""
-    wrong, has, digest = what_is_wrong(path, suffix), path.stat().st_size, _sha256(path)
-    if not wrong and size is not None and has != size:
-        wrong = f"{has} bytes instead of {size}"
-    if not wrong and not digest.startswith(sha256):
-        wrong = f"its sha256 is {digest} and should begin with {sha256}"
+def _inspect(path: Path, wanted: Wanted) -> tuple[str | None, str]:
+    """What is wrong with a file, None if nothing; and its SHA-256."""
+    wrong, has = what_is_wrong(path, wanted.suffix), path.stat().st_size
+    digest = sha256_of(path)
+    if not wrong and wanted.size is not None and has != wanted.size:
+        wrong = f"{has} bytes instead of {wanted.size}"
+    if not wrong and not digest.startswith(wanted.sha256):
+        wrong = f"its sha256 is {digest} and should begin with {wanted.sha256}"
+    if not wrong and len(wanted.sha256) < WHOLE_DIGEST:
+        wrong = compare(wanted.url, digest)
     return wrong, digest
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as content:
-        while block := content.read(BLOCK_BYTES):
-            digest.update(block)
-    return digest.hexdigest()

@@ -17,6 +17,7 @@ from .sockets import CATEGORY
 from .weight_files import model_folders
 
 THERE = " (there)"
+UNPINNED = ", which is not pinned, but compared with the first time"
 STEPS = 1000  # of the progress bar, which has whole numbers
 
 
@@ -72,7 +73,7 @@ class GetWeights(io.ComfyNode):
 
         pinned = {file.name: bool(file.sha256) for file in row.files}
         lines = [
-            f"{path}: sha256 {digest}" + ("" if pinned[path.name] else ", which is not pinned")
+            f"{path}: sha256 {digest}" + ("" if pinned[path.name] else UNPINNED)
             for path, digest in fetch_files(row.files, _folder(), report).items()
         ]
         lines += [f"licence: {row.licence}"]

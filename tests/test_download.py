@@ -11,7 +11,7 @@ import torch
 from latent_map.__main__ import main
 from latent_map.command_line.download import SOURCES, RemoteFile, Source
 from latent_map.fidelity.catalog import FIDELITIES
-from latent_map.files import downloads
+from latent_map.files import transfers
 from latent_map.files.downloads import fetch, fetch_files
 from latent_map.files.weight_files import WeightFile
 from latent_map.iqa_priors.catalog import PRIORS
@@ -23,12 +23,13 @@ COMMIT = "0123456789" * 4
 
 
 class Hub(BaseHTTPRequestHandler):
-    """Serves `content`; breaks off after `limit` bytes of an answer; may not know ranges."""
+    """Serves `content`; breaks off after `limit` bytes of an answer; may know no ranges, or lie."""
 
     content: dict
     limit: int | None
     ranges: bool
     asked: list
+    lies: dict  # headers instead of the right ones; None leaves one out
 
     def do_GET(self):
         self.asked.append((self.path, self.headers.get("Range")))
@@ -36,13 +37,21 @@ class Hub(BaseHTTPRequestHandler):
         if body is None:
             self.send_error(404)
             return
-        asked = self.headers.get("Range") if self.ranges else None
+        tag = f'"{hashlib.sha256(body).hexdigest()[:16]}"'
+        tag = self.lies.get("ETag", tag)
+        same = self.headers.get("If-Range") in (None, tag) or "If-Range" in self.lies
+        asked = self.headers.get("Range") if self.ranges and same else None
         start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked else 0
         if start and start >= len(body):
             self.send_error(416)
             return
         self.send_response(206 if asked else 200)
-        self.send_header("Content-Length", str(len(body) - start))
+        headers = {"Content-Length": str(len(body) - start), "ETag": tag}
+        if asked:
+            headers["Content-Range"] = f"bytes {start}-{len(body) - 1}/{len(body)}"
+        for name, value in (headers | self.lies).items():
+            if value is not None and name != "If-Range":
+                self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body[start:][: self.limit])
 
@@ -51,8 +60,9 @@ class Hub(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def hub(monkeypatch):
+def hub(monkeypatch, tmp_path_factory):
     """A server with one small checkpoint, `tiny`, whose weights are pinned."""
+    monkeypatch.setenv("LATENT_MAP_CACHE", str(tmp_path_factory.mktemp("cache")))
     sums = (hashlib.sha256(content).hexdigest() for content in (TEXT, WEIGHTS))
     files = (
         RemoteFile("model_index.json"),
@@ -61,7 +71,7 @@ def hub(monkeypatch):
     monkeypatch.setitem(SOURCES, "tiny", Source("someone/tiny", "a test", COMMIT, files))
     prefix = f"/someone/tiny/resolve/{COMMIT}/"
     content = {prefix + "model_index.json": TEXT, prefix + "unet/a.safetensors": WEIGHTS}
-    Hub.content, Hub.limit, Hub.ranges, Hub.asked = content, None, True, []
+    Hub.content, Hub.limit, Hub.ranges, Hub.asked, Hub.lies = content, None, True, [], {}
     server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
@@ -93,7 +103,8 @@ def test_a_checkpoint_is_fetched_and_its_sums_are_told(hub, run, tmp_path):
     assert code == 0
     assert files_in(tmp_path / "tiny") == WHOLE
     first, second, last = out.splitlines()
-    assert f"sha256 {hashlib.sha256(TEXT).hexdigest()}  (not pinned)" in first
+    digest = hashlib.sha256(TEXT).hexdigest()
+    assert f"sha256 {digest}  (not pinned, compared with the first time)" in first
     assert second.endswith(hashlib.sha256(WEIGHTS).hexdigest())
     assert f"--backbone {tmp_path / 'tiny'}" in last
 
@@ -105,7 +116,11 @@ def test_a_broken_connection_is_gone_on_from(hub, run, tmp_path):
     assert err.count("\n") == 1
     assert "30000 of" in err or "IncompleteRead" in err
     assert str(tmp_path / "unet" / "a.safetensors") in err
-    assert files_in(tmp_path).keys() == {"model_index.json", "unet/a.safetensors.part"}
+    assert files_in(tmp_path).keys() == {
+        "model_index.json",
+        "unet/a.safetensors.part",
+        "unet/a.safetensors.part.version",
+    }
     hub.limit = None
     assert run("tiny", "-o", tmp_path, "--endpoint", hub.url)[0] == 0
     assert hub.asked[-1][1] == "bytes=30000-"
@@ -139,8 +154,8 @@ def test_what_is_there_is_not_fetched_again(hub, run, tmp_path):
     [
         (bytes(len(WEIGHTS)), "no safetensors file"),
         (WEIGHTS[:-1] + b"?", "its sha256 is"),
-        (WEIGHTS + b"more", "bytes instead of"),
-        (b"<!DOCTYPE html>please log in", "a web page"),
+        (WEIGHTS + b"more", "are wanted"),
+        (b"<!DOCTYPE html>please log in", "are wanted"),
     ],
 )
 def test_a_wrong_file_does_not_stay(hub, run, tmp_path, content, words):
@@ -218,13 +233,13 @@ def test_what_is_not_pinned_is_said(hub, run, tmp_path, monkeypatch):
 
 def test_only_the_named_server_is_asked(hub, run, tmp_path, monkeypatch):
     opened = []
-    real = downloads.urllib.request.urlopen
+    real = transfers._open
 
-    def note(request, **options):
+    def note(request):
         opened.append(request.full_url)
-        return real(request, **options)
+        return real(request)
 
-    monkeypatch.setattr(downloads.urllib.request, "urlopen", note)
+    monkeypatch.setattr(transfers, "_open", note)
     run("tiny", "-o", tmp_path, "--endpoint", hub.url)
     assert opened == [hub.url + path for path in hub.content]
 
@@ -273,7 +288,7 @@ def test_a_weight_file_cut_off_is_gone_on_from(hub, weight, tmp_path):
     hub.limit = 400
     with pytest.raises(OSError, match=f"after 400 of {len(WEIGHTS)} bytes.*by hand"):
         fetch_files([weight], tmp_path)
-    assert files_in(tmp_path) == {"a.pth.part": WEIGHTS[:400]}
+    assert files_in(tmp_path)["a.pth.part"] == WEIGHTS[:400]
     hub.limit = None
     assert list(fetch_files([weight], tmp_path)) == [tmp_path / "a.pth"]
     assert hub.asked[-1] == ("/a.pth", "bytes=400-")
@@ -288,7 +303,7 @@ def test_a_file_that_nobody_publishes_stops_it_before_anything_is_asked(hub, wei
 
 def test_a_full_disk_is_told_before_anything_is_written(weight, tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)._replace(free=100)
-    monkeypatch.setattr(downloads.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(transfers.shutil, "disk_usage", lambda _: usage)
     with pytest.raises(OSError, match=f"{len(WEIGHTS)} bytes are to come.*room for 100"):
         fetch_files([weight], tmp_path / "iqa")
     assert not files_in(tmp_path)
@@ -298,10 +313,10 @@ def test_a_disk_that_fills_up_leaves_the_part(weight, tmp_path, monkeypatch):
     def full(_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(downloads.os, "fsync", full)
+    monkeypatch.setattr(transfers.os, "fsync", full)
     with pytest.raises(OSError, match=r"fetch a\.pth \(No space left on device\): repeat"):
         fetch_files([weight], tmp_path)
-    assert files_in(tmp_path).keys() == {"a.pth.part"}
+    assert files_in(tmp_path).keys() == {"a.pth.part", "a.pth.part.version"}
 
 
 def test_progress_goes_from_what_is_there_to_the_whole(weight, tmp_path, monkeypatch):
@@ -315,7 +330,11 @@ def test_progress_goes_from_what_is_there_to_the_whole(weight, tmp_path, monkeyp
             super().__init__(**options | {"disable": True})
 
     monkeypatch.setattr(tqdm, "tqdm", Bar)
-    (tmp_path / "a.pth.part").write_bytes(WEIGHTS[:400])
+    Hub.limit = 400
+    with pytest.raises(OSError, match="400 of"):
+        fetch_files([weight], tmp_path)
+    Hub.limit = None
+    bars.clear()
     fetch_files([weight], tmp_path)
     (told,) = bars
     assert (told["desc"], told["initial"], told["total"]) == ("a.pth", 400, len(WEIGHTS))
