@@ -37,7 +37,7 @@ class Access:
 
     def knows_origin(self, origin: str | None, host: str) -> bool:
         """Whether a request comes from our own page; a program sends no origin."""
-        return origin is None or urlsplit(origin).netloc.lower() == host.lower()
+        return origin is None or _place(origin) == host.lower()
 
     def knows_token(self, token: str | None) -> bool:
         """Whether the token is right, in a time that does not tell how much of it is."""
@@ -58,6 +58,14 @@ def access_for(address: str) -> Access:
             f"{address!r} is no address of this machine: give 127.0.0.1, or 0.0.0.0 for all"
         ) from error
     return Access(address, secrets.token_urlsafe(18))
+
+
+def _place(origin: str) -> str:
+    """An origin's name and port; empty if it has none."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return ""
 
 
 def _host_name(host: str) -> str:

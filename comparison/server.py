@@ -127,9 +127,7 @@ def _vote(server: SessionServer, body: Body) -> dict[str, Any]:
     observer, number, side = _text(body, "observer"), body.get("trial"), body.get("side")
     if not isinstance(number, int) or isinstance(number, bool) or side not in ("left", "right"):
         raise _bad("a vote has a trial, which is a number, and a side, left or right")
-    rt_ms = body.get("rt_ms")
-    rt_ms = float(rt_ms) if isinstance(rt_ms, int | float) else None
-    return _asked(server, observer, server.session.vote(observer, number, side, rt_ms))
+    return _asked(server, observer, server.session.vote(observer, number, side, body.get("rt_ms")))
 
 
 def _viewing(server: SessionServer, body: Body) -> dict[str, Any]:

@@ -124,7 +124,7 @@ class Session:
             return _question(trials, self._done[observer], self.settings.break_every)
 
     def vote(
-        self, observer: str, number: int, side: Literal["left", "right"], rt_ms: float | None
+        self, observer: str, number: int, side: Literal["left", "right"], rt_ms: object
     ) -> Question:
         """Write an answer down; it is on the disk when this returns.
 
@@ -133,7 +133,7 @@ class Session:
         Args:
             number: the trial's.
             side: which picture was chosen.
-            rt_ms: from both pictures shown to the choice, 0 to a day.
+            rt_ms: from both pictures shown to the choice, 0 to a day; anything else is left out.
         Returns: the next question.
         Raises: RefusedError for an unknown observer, or a trial that is not the next; OSError if it
             could not be written: then it may be sent again.
@@ -224,16 +224,14 @@ class Session:
                     done[vote.observer].add(vote.trial)
         return done
 
-    def _as_vote(self, observer: str, trial: Trial, side: str, rt_ms: float | None) -> Vote:
-        if rt_ms is not None and not 0 <= rt_ms <= LONGEST_MS:
-            rt_ms = None
+    def _as_vote(self, observer: str, trial: Trial, side: str, rt_ms: object) -> Vote:
         return Vote(
             observer,
             self.name,
             *trial.pair,
             is_a_selected=side == trial.side,
             side=trial.side,
-            rt_ms=None if rt_ms is None else round(rt_ms, 1),
+            rt_ms=_milliseconds(rt_ms),
             trial=trial.number,
             kind=trial.kind,
             time=datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
@@ -276,6 +274,11 @@ class Session:
             raise ValueError(f"{pairs} has changed since session {self.name} began: {remedy}")
         self.votes_file.parent.mkdir(exist_ok=True)
         return Material(**fields)
+
+
+def _milliseconds(given: object) -> float | None:
+    is_number = isinstance(given, int | float) and not isinstance(given, bool)
+    return round(float(given), 1) if is_number and 0 <= given <= LONGEST_MS else None
 
 
 def _question(trials: list[Trial], done: set[int], break_every: int) -> Question:

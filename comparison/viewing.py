@@ -41,7 +41,8 @@ def checked_viewing(given: Mapping[str, Any]) -> dict[str, float | str]:
         if highest and isinstance(value, int | float) and 0 < value <= highest:
             kept[name] = value
         elif not highest and isinstance(value, str) and value:
-            kept[name] = value[:LONGEST_TEXT]
+            # Half of a surrogate pair is a string of JavaScript's that no file can hold.
+            kept[name] = value[:LONGEST_TEXT].encode(errors="replace").decode()
     pitch, distance = kept.get("pixel_pitch_mm"), kept.get("distance_mm")
     if isinstance(pitch, int | float) and isinstance(distance, int | float):
         kept["pixels_per_degree"] = round(pixels_per_degree(pitch, distance), 2)
@@ -62,11 +63,11 @@ def add_viewing(file: Path, observer: str, given: Mapping[str, Any]) -> None:
     Raises: ValueError if the file is damaged; OSError if it cannot be written.
     """
     try:
-        records = json.loads(file.read_bytes()) if file.exists() else []
-    except ValueError as error:
+        records = list(json.loads(file.read_bytes())) if file.exists() else []
+        of_observer = [record for record in records if record["observer"] == observer]
+    except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{file} is damaged: mend it, or move it away") from error
     facts = checked_viewing(given)
-    of_observer = [record for record in records if record["observer"] == observer]
     if len(of_observer) >= MOST_RECORDS or (of_observer and _facts(of_observer[-1]) == facts):
         return
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")

@@ -148,6 +148,7 @@ def test_another_site_may_not_post(server, session):
     port = server.server_address[1]
     post(server, "/begin", body, 403, headers={"Origin": "http://evil.example"})
     post(server, "/begin", body, 403, headers={"Origin": "null"})
+    post(server, "/begin", body, 403, headers={"Origin": "http://["})
     post(server, "/begin", body, 415, headers={"Content-Type": "text/plain"})
     assert not session.progress()
     post(server, "/begin", body, headers={"Origin": f"http://127.0.0.1:{port}"})
@@ -178,13 +179,30 @@ def test_what_is_no_vote_is_refused(server, session, change, status):
     assert not session.votes_file.exists()
 
 
-@pytest.mark.parametrize("rt_ms", [None, "fast", -1, 1e300, float("nan"), float("inf"), True])
+@pytest.mark.parametrize(
+    "rt_ms", [None, "fast", -1, 10**400, 1e300, float("nan"), float("inf"), True]
+)
 def test_a_strange_clock_loses_no_vote(server, session, rt_ms):
     begin(server)
     post(server, "/vote", {"observer": "Anna", "trial": 0, "side": "left", "rt_ms": rt_ms})
     found = read_votes(session.votes_file)
-    assert len(found.votes) == 1
+    assert [vote.rt_ms for vote in found.votes] == [None]
     assert not found.flaws
+
+
+def test_half_a_character_in_what_a_browser_says_keeps_nobody_out(server, session):
+    body = b'{"observer": "Anna", "viewing": {"browser": "a \\ud800 b"}}'
+    assert request(server, "/begin", body)[0] == 200
+    assert "a ? b" in (session.place / "viewing.json").read_text()
+
+
+@pytest.mark.parametrize("content", ["{", '{"a": 1}', "[3]", '[{"time": ""}]', "7"])
+def test_a_damaged_list_of_screens_is_told_to_the_experimenter(server, session, caplog, content):
+    begin(server)
+    (session.place / "viewing.json").write_text(content)
+    viewing = {"observer": "Anna", "viewing": {"lux": 5}}
+    post(server, "/viewing", viewing, 500)
+    assert "viewing.json is damaged" in caplog.text
 
 
 def test_lengths_that_lie_are_refused(server):
