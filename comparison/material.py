@@ -7,6 +7,7 @@ import random
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from .picture_names import flaw_of_name
 from .session_settings import SessionSettings
 from .traps import make_traps
 from .trials import Material, Pair
@@ -66,7 +67,7 @@ def read_pairs(path: Path) -> list[Pair]:
 
 
 def _name(text: str | None, path: Path, line: int) -> str:
-    if not text or text in (".", "..") or any(sign in text for sign in "/\\\0\n\r"):
+    if not text or flaw_of_name(text):
         raise ValueError(f"{path}, line {line}: {text!r} is no name of a picture or an entrant")
     return text
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from ..files.pictures import FORMATS, Picture, find_pictures, read_picture, to_image, write_image
 from ..files.written import write_atomically
 from .hashing import file_hash
+from .picture_names import flaw_of_name
 from .pictures_settings import PicturesSettings
 
 MANIFEST = "inputs.json"
@@ -72,13 +73,16 @@ def prepare_pictures(settings: PicturesSettings, folder: Path) -> Iterator[Input
 def find_sources(settings: PicturesSettings) -> dict[str, Path]:
     """The picture files of a study by their names without suffix, but for the excluded ones.
 
-    Raises: ValueError if there are none, or for names that differ in nothing but suffix or case.
+    Raises: ValueError if there are none, or for names that differ in nothing but suffix or case, or
+        that no table can hold.
     """
     if not settings.folder.is_dir():
         raise ValueError(f"there is no folder {settings.folder}: check [pictures]")
     excluded = {} if settings.exclude is None else read_excluded(settings.exclude)
     named: dict[str, Path] = {}
     for file in find_pictures(settings.folder):
+        if flaw := flaw_of_name(file.stem):
+            raise ValueError(f"{settings.folder} holds {file.name!r}, which has {flaw}: rename it")
         other = named.setdefault(file.stem.casefold(), file)
         if other is not file:
             raise ValueError(

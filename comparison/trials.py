@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
 from ..files.written import write_atomically
+from .picture_names import flaw_of_name
 from .session_settings import SessionSettings
 from .votes import SPOILT, Kind
 
@@ -252,4 +253,6 @@ def _trial(row: dict[str, str]) -> Trial:
     if row["side"] not in ("left", "right") or row["kind"] not in get_args(Kind):
         raise ValueError(f"side {row['side']!r}, kind {row['kind']!r}")
     pair = Pair(row["scene"], row["condition_A"], row["condition_B"])
+    if flaws := [flaw for flaw in map(flaw_of_name, pair) if flaw]:
+        raise ValueError(f"{tuple(pair)} has {flaws[0]}")
     return Trial(row["kind"], pair, row["side"], int(row["trial"]))  # pyright: ignore[reportArgumentType]

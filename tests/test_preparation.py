@@ -1,7 +1,12 @@
 import numpy as np
 import pytest
 from latent_map.comparison.pictures_settings import PicturesSettings
-from latent_map.comparison.preparation import centre_square, prepare_pictures, read_inputs
+from latent_map.comparison.preparation import (
+    centre_square,
+    find_sources,
+    prepare_pictures,
+    read_inputs,
+)
 from PIL import Image, ImageCms
 
 from .sample_files import contents
@@ -109,3 +114,18 @@ def test_a_damaged_profile_is_named(tmp_path):
     Image.new("RGB", (32, 32)).save(tmp_path / "photos" / "cut.png", icc_profile=srgb[:200])
     with pytest.raises(ValueError, match="its colour profile cannot be used"):
         prepare(tmp_path, side=0)
+
+
+@pytest.mark.parametrize("name", ["a\\b", "a\nb", " a", "a ", "a\x85b", "a\u2028b", "a\udcff"])
+def test_names_that_no_table_brings_back_are_refused_before_any_work(tmp_path, name):
+    write_pictures(tmp_path / "photos", 1)
+    (tmp_path / "photos" / "picture0.png").rename(tmp_path / "photos" / f"{name}.png")
+    with pytest.raises(ValueError, match="rename it"):
+        find_sources(PicturesSettings(tmp_path / "photos"))
+
+
+@pytest.mark.parametrize("name", ["\u5b66\u751f", "\u00e9 \u00e0", "a,b", '"q"', "x.y", "=1"])
+def test_names_of_any_language_are_taken(tmp_path, name):
+    write_pictures(tmp_path / "photos", 1)
+    (tmp_path / "photos" / "picture0.png").rename(tmp_path / "photos" / f"{name}.png")
+    assert list(find_sources(PicturesSettings(tmp_path / "photos"))) == [name]

@@ -190,6 +190,7 @@ def test_lists_are_read_as_they_were_written(tmp_path):
         lambda text: text[: len(text) // 2],
         lambda text: "\n".join(text.splitlines()[:3] + text.splitlines()[4:]),
         lambda text: text.replace(",0,", ",x,", 1),
+        lambda text: text.replace("picture 3", "../../picture 3"),
     ],
 )
 def test_a_list_that_was_edited_is_refused(tmp_path, spoil):
