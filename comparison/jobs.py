@@ -159,9 +159,11 @@ def _make(job: Job) -> dict[str, Any]:
     """Make and write the result. Returns: its record."""
     import torch
 
-    from ..files.pictures import Picture, read_picture, write_picture
+    from ..files.pictures import Picture, check_output, read_picture, write_picture
 
-    made = job.entrant.make(job.picture, read_picture(job.source).pixels, job.device)
+    pixels = read_picture(job.source).pixels
+    check_output(job.target, (pixels.shape[-1], pixels.shape[-2]))  # before minutes of work
+    made = job.entrant.make(job.picture, pixels, job.device)
     write_picture(job.target, Picture(made.pixels.float().cpu()))
     return {
         "sha256": file_hash(job.target),
@@ -210,7 +212,8 @@ def results_table(jobs: Iterable[Job]) -> str:
 def _row(job: Job) -> dict[str, Any]:
     record = read_record(job.record)
     known = record if record.get("key") == job.key else {}
-    run = known.get("run") or {}
+    run = known.get("run")
+    run = run if isinstance(run, dict) else {}
     quality = dict(_qualities(run))
     return {
         "entrant": job.entrant.name,
@@ -226,12 +229,14 @@ def _row(job: Job) -> dict[str, Any]:
 
 
 def _qualities(run: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """Quality in [0, 1] by the entrant's own prior, of the input and of the result."""
-    before, rows = run.get("before"), {row["iteration"]: row for row in run.get("trace", ())}
-    if before:
+    """Quality in [0, 1] by the entrant's own prior, of the input and of the result, where known."""
+    try:
+        before, rows = run["before"], {row["iteration"]: row for row in run["trace"]}
         after = rows[run["best_iteration"]] if run["improved"] else before
-        yield "before", before["quality"]
-        yield "after", after["quality"]
+        qualities = before["quality"], after["quality"]
+    except (KeyError, TypeError):  # a ready picture has none; a record may have been edited
+        return
+    yield from zip(("before", "after"), qualities, strict=True)
 
 
 def _version(package: str) -> str:

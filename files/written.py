@@ -122,7 +122,7 @@ def check_writable(path: Path, size: int = 0, streams: bool = False) -> None:
     free = shutil.disk_usage(folder).free
     if free < size:
         raise ValueError(
-            f"the disk of {path} has {free / 1e6:.1f} MB left, up to {size / 1e6:.1f} MB are "
+            f"the disk of {path} has {free / 1e6:.3g} MB left, up to {size / 1e6:.3g} MB are "
             "needed: free some space or choose another folder"
         )
 

@@ -6,14 +6,22 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
+from latent_map.comparison.entrants.ready import Ready
 from latent_map.comparison.entrants.restorer import Restorer
 from PIL import Image
 
 from .sample_files import contents, out_of_room, pixels
 from .study_files import QUICK, READY, UNTOUCHED, write_pictures, write_ready_study, write_study
+
+
+class Room(NamedTuple):
+    total: int
+    used: int
+    free: int
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -114,6 +122,33 @@ def test_a_full_disk_is_one_line(tmp_path, run, monkeypatch):
     code, _, err = run("study", "run", path)
     assert code == 3
     assert "Traceback" not in err
+
+
+def test_no_room_for_a_result_is_found_before_the_work(tmp_path, run, monkeypatch):
+    path = write_ready_study(tmp_path)
+    run("study", "prepare", path)
+    worked = []
+    monkeypatch.setattr(Ready, "make", lambda *given: worked.append(given))
+    monkeypatch.setattr("latent_map.files.written.shutil.disk_usage", lambda _: Room(9, 9, 900))
+    code, _, err = run("study", "run", path)
+    assert (code, worked) == (3, [])
+    assert "0.0009 MB left, up to 0.0164 MB are needed" in err
+
+
+@pytest.mark.parametrize(
+    "run_part",
+    ["x", [1], {}, {"before": {}}, {"before": {"quality": 1}, "trace": [1], "improved": True},
+     {"before": {"quality": 1}, "trace": 5, "improved": False},
+     {"before": {"quality": 1}, "trace": [], "improved": True, "best_iteration": []}],
+)  # fmt: skip
+def test_a_record_edited_by_hand_costs_its_cells_alone(tmp_path, run, run_part):
+    path = write_ready_study(tmp_path)
+    run("study", "run", path)
+    record = tmp_path / "study" / "results" / "other" / "picture1.json"
+    record.write_text(json.dumps({**json.loads(record.read_text()), "run": run_part}))
+    assert run("study", "run", path)[0] == 0
+    row = rows(tmp_path / "study" / "results.csv")[-2]
+    assert (row["picture"], row["status"], row["quality_after"]) == ("picture1", "done", "")
 
 
 @pytest.mark.parametrize(
