@@ -24,7 +24,7 @@ from typing import Any
 
 from latent_map.comparison.executors import cluster
 from latent_map.comparison.run_jobs import run_jobs
-from latent_map.files.state_file import write_atomically
+from latent_map.files.written import write_atomically
 from latent_map.map_estimation.settings import PRESETS
 from latent_map.map_estimation.work import Work
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..files.state_file import write_atomically
+from ..files.written import write_atomically
 from .votes import SPOILT
 
 PHOTOGRAPHS = Path(__file__).with_name("photographs")

@@ -178,7 +178,10 @@ def select_pairs(
         )
         tick()
     if not shown:
-        raise ValueError("no two entrants differ on any picture: there is nothing to show")
+        raise ValueError(
+            f"no two entrants of {study.file} differ on any picture: there is nothing to show. "
+            "Change their settings, or check that ready folders are not copies of inputs/"
+        )
     return shown, reports
 
 

@@ -106,8 +106,9 @@ def _folder(table: dict[str, Any], path: Path, root: Path) -> Path:
     if not isinstance(given, str) or not given or "\0" in given:
         raise ValueError(f"{path}: folder is {given!r}: give a path")
     folder = root / given
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"{path}: {folder} is a file: choose another folder for the study")
+    if (folder.exists() or folder.is_symlink()) and not folder.is_dir():
+        what = "a file" if folder.exists() else "a link to nothing"
+        raise ValueError(f"{path}: {folder} is {what}: choose another folder for the study")
     return folder
 
 
