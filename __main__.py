@@ -10,6 +10,7 @@ from typing import NoReturn
 from .command_line import COMMANDS, GROUPS
 from .command_line.arguments import add_arguments, read_arguments
 from .command_line.failures import BAD_INPUT, EXPECTED, INTERRUPTED, exit_code, explain
+from .command_line.printing import unfailing_streams
 
 EPILOG = "The pocket backbone and prior are a preview of the method, not Stable Diffusion."
 
@@ -20,7 +21,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns: 0; 2 for bad input and 3 for a failure while working, each with one line on stderr;
         130 after Ctrl-C.
     """
-    arguments = sys.argv[1:] if arguments is None else arguments
+    with unfailing_streams():
+        return _run(sys.argv[1:] if arguments is None else arguments)
+
+
+def _run(arguments: Sequence[str]) -> int:
     given = _parser(arguments).parse_args(arguments)
     logging.basicConfig(format="latent-map: %(message)s")
     logging.getLogger(__package__).setLevel(logging.INFO)
