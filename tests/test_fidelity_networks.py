@@ -135,9 +135,7 @@ def test_files_are_found_read_and_checked(tmp_path, monkeypatch, weights):
     monkeypatch.setenv("LATENT_MAP_MODELS", str(tmp_path))
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
     file = tmp_path / "iqa" / "alexnet-owt-7be5be79.pth"
-    with pytest.raises(
-        ValueError, match=r"alexnet-owt-7be5be79.pth .*download-fidelity lpips_alex"
-    ):
+    with pytest.raises(ValueError, match=r"alexnet-owt-7be5be79.pth .*download\.py\" lpips_alex"):
         load_fidelity("lpips_alex")
     assert "lpips_alex" in missing_fidelity("lpips_alex")
     assert missing_fidelity("mse") == ""
