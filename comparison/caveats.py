@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from .analysis import Analysis
+from .observer_names import is_robot
 from .thurstone import PSEUDO_VOTES, unanimous_bound
 
 FEW = 5  # observers, or pictures a pair, with which clustered errors are a rough guess
@@ -12,13 +13,27 @@ MOST_NAMED = 5
 
 def caveats(analysis: Analysis) -> list[str]:
     """Sentences, the gravest first; empty if there is nothing to say."""
-    parts = (_islands, _infinite, _clusters, _rows, _excluded, _names, _fit, _observers)
+    parts = (
+        *(_simulated, _islands, _infinite, _clusters, _rows, _excluded, _names, _fit, _observers),
+    )
     return [sentence for part in parts for sentence in part(analysis)]
 
 
 def names(analysis: Analysis, entrants: tuple[int, ...]) -> str:
     """Entrants' names, separated by commas."""
     return ", ".join(analysis.ballots.entrants[entrant] for entrant in entrants)
+
+
+def _simulated(analysis: Analysis) -> Iterator[str]:
+    observers = analysis.ballots.observers
+    robots = [name for name in observers if is_robot(name)]
+    if robots:
+        more = f" and {len(robots) - MOST_NAMED} more" if len(robots) > MOST_NAMED else ""
+        those = "All" if len(robots) == len(observers) else f"{len(robots)} of"
+        yield (
+            f"{those} {len(observers)} observers are simulated ({', '.join(robots[:MOST_NAMED])}"
+            f"{more}): their votes say nothing of what people prefer, and are counted here."
+        )
 
 
 def _islands(analysis: Analysis) -> Iterator[str]:

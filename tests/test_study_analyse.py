@@ -367,3 +367,17 @@ def test_five_hundred_mutated_files_are_analysed_or_refused_in_one_line(tmp_path
     assert analysed_files > 100
     assert refused
     assert not [text for text in refused if "\n" in text]
+
+
+def test_simulated_observers_are_told_first():
+    people = simulated()
+    assert not any("simulated" in sentence for sentence in caveats(analysed(people)))
+    robots = [replace(vote, observer=f"robot-{vote.observer[-1]}") for vote in people]
+    assert caveats(analysed(robots))[0].startswith("All 6 observers are simulated (robot-0,")
+    mixed = [
+        robot if robot.observer < "robot-2" else person
+        for robot, person in zip(robots, people, strict=True)
+    ]
+    assert caveats(analysed(mixed))[0].startswith(
+        "2 of 6 observers are simulated (robot-0, robot-1)"
+    )
