@@ -2,13 +2,19 @@
 
 import errno
 import os
+import re
 import secrets
 import shutil
 import stat
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+PART = ".latent-map-"  # begins the name of a file that is being written
+PART_NAME = re.compile(re.escape(PART) + "[0-9a-f]{16}")
+LEFT_OVER = 3600.0  # seconds after which nobody is writing it any more
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -61,7 +67,21 @@ def remove(path: Path) -> None:
 
 
 def _part_of(path: Path) -> Path:
-    return path.with_name(f".latent-map-{secrets.token_hex(8)}")
+    return path.with_name(f"{PART}{secrets.token_hex(8)}")
+
+
+def remove_leftovers(folder: Path, seconds: float = LEFT_OVER) -> int:
+    """Remove what writers that were killed left half-written in a folder and those below it.
+
+    Args:
+        seconds: so old at least: another process may be writing now.
+    Returns: how many files.
+    """
+    parts = [path for path in folder.rglob(f"{PART}*") if PART_NAME.fullmatch(path.name)]
+    old = [path for path in parts if time.time() - path.lstat().st_mtime > seconds]
+    for path in old:
+        path.unlink(missing_ok=True)
+    return len(old)
 
 
 def _sync_folder(folder: Path) -> None:

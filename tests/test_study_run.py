@@ -135,6 +135,22 @@ def test_no_room_for_a_result_is_found_before_the_work(tmp_path, run, monkeypatc
     assert "0.0009 MB left, up to 0.0164 MB are needed" in err
 
 
+def test_what_a_killed_runner_left_half_written_goes_once_it_is_old(tmp_path, run):
+    path = write_ready_study(tmp_path)
+    run("study", "run", path)
+    place = tmp_path / "study" / "results" / "other"
+    old, fresh, foreign = (
+        place / name
+        for name in (f".latent-map-{'0' * 16}", f".latent-map-{'1' * 16}", ".latent-map-mine")
+    )
+    for file in (old, fresh, foreign):
+        file.write_bytes(b"half")
+    for file in (old, foreign):
+        os.utime(file, (1, 1))
+    run("study", "run", path)
+    assert [file.exists() for file in (old, fresh, foreign)] == [False, True, True]
+
+
 @pytest.mark.parametrize(
     "run_part",
     ["x", [1], {}, {"before": {}}, {"before": {"quality": 1}, "trace": [1], "improved": True},
