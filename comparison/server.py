@@ -106,9 +106,9 @@ class SessionServer(ThreadingHTTPServer):
     def picture(self, token: str) -> bytes:
         """The picture of an address that was given out, without texts that might name its maker.
 
-        Raises: KeyError if there is no such address; ValueError, OSError if its file has gone.
+        Raises: KeyError if there is no such address; ValueError, OSError if its file has changed.
         """
-        return bare_png(self.session.picture(*self._shown[token]).read_bytes())
+        return bare_png(self.session.content(*self._shown[token]))
 
 
 def _begin(server: SessionServer, body: Body) -> dict[str, Any]:

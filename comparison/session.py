@@ -7,20 +7,19 @@ before the next pair. So a session goes on where it was after a reload, a crash 
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import threading
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal
 
-from ..files.written import write_atomically
-from .material import gather_material, result_file
+from .material import result_file
 from .observer_names import checked_name, is_robot, robot_name
+from .session_record import has_changed, open_record
 from .session_settings import SessionSettings
-from .trials import Material, Pair, Trial, plan_trials, read_trials, write_trials
+from .trials import Trial, plan_trials, read_trials, write_trials
 from .viewing import add_viewing
 from .votes import SPOILT, Vote, append_vote, read_votes
 
@@ -74,7 +73,8 @@ class Session:
         self.place = folder / "sessions" / name
         self.votes_file = folder / "votes" / f"{name}.csv"
         self._lock = threading.Lock()
-        self._material = self._opened()
+        self._record = open_record(self.place, folder, settings)
+        self.votes_file.parent.mkdir(exist_ok=True)
         self._lists = read_trials(self.place / "trials.csv")
         self._done = self._answered()
 
@@ -174,6 +174,19 @@ class Session:
             return self.place / "traps" / pair.a / f"{pair.scene}.png"
         return result_file(self.folder, pair.scene, pair.b)
 
+    def content(self, observer: str, number: int, side: Literal["left", "right"]) -> bytes:
+        """The file shown on one side in a trial, as it was when the session began.
+
+        Raises: RefusedError for an unknown observer or trial; OSError, ValueError if it is no more.
+        """
+        file = self.picture(observer, number, side)
+        content = file.read_bytes()
+        hashed = self._record.pictures.get(file.parent.name, {}).get(file.stem)
+        is_trap = self.place in file.parents
+        if not is_trap and hashlib.sha256(content).hexdigest() != hashed:
+            raise ValueError(has_changed(file, self.name))
+        return content
+
     def progress(self) -> dict[str, tuple[int, int]]:
         """Observer to (answered, all) trials."""
         with self._lock:
@@ -190,7 +203,7 @@ class Session:
             name = known or name
             if not known:
                 number = self._next_number(is_robot(name))
-                trials = plan_trials(self._material, self.settings, number)
+                trials = plan_trials(self._record.material, self.settings, number)
                 lists = {**self._lists, name: (number, trials)}
                 write_trials(self.place / "trials.csv", lists)
                 self._lists, self._done[name] = lists, set()
@@ -237,48 +250,11 @@ class Session:
             time=datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
         )
 
-    def _opened(self) -> Material:
-        """The material of this session: what was written when it began, or new."""
-        file = self.place / "session.json"
-        pairs = self.folder / "pairs.csv"
-        if not file.exists():
-            self.place.mkdir(parents=True, exist_ok=True)
-            self.votes_file.parent.mkdir(exist_ok=True)
-            material = gather_material(self.folder, self.place / "traps", self.settings)
-            content = {
-                "settings": asdict(self.settings),
-                "pairs_sha256": hashlib.sha256(pairs.read_bytes()).hexdigest(),
-                "material": asdict(material),
-            }
-            write_atomically(file, json.dumps(content, indent=1, ensure_ascii=False).encode())
-            return material
-        return self._unchanged(file, pairs)
-
-    def _unchanged(self, file: Path, pairs: Path) -> Material:
-        remedy = "put back what was, or begin another with --session NAME"
-        try:
-            content = json.loads(file.read_bytes())
-            settings, digest = content["settings"], content["pairs_sha256"]
-            fields = {
-                "pairs": tuple(Pair(*each) for each in content["material"]["pairs"]),
-                "training": tuple(Pair(*each) for each in content["material"]["training"]),
-                "traps": tuple((scene, name) for scene, name in content["material"]["traps"]),
-            }
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{file} is damaged: {remedy}") from error
-        if settings != asdict(self.settings):
-            now = asdict(self.settings)
-            changed = sorted(key for key in now if settings.get(key) != now[key])
-            raise ValueError(f"session {self.name} began with other {changed}: {remedy}")
-        if not pairs.is_file() or hashlib.sha256(pairs.read_bytes()).hexdigest() != digest:
-            raise ValueError(f"{pairs} has changed since session {self.name} began: {remedy}")
-        self.votes_file.parent.mkdir(exist_ok=True)
-        return Material(**fields)
-
 
 def _milliseconds(given: object) -> float | None:
-    is_number = isinstance(given, int | float) and not isinstance(given, bool)
-    return round(float(given), 1) if is_number and 0 <= given <= LONGEST_MS else None
+    if isinstance(given, bool) or not isinstance(given, int | float):
+        return None
+    return round(float(given), 1) if 0 <= given <= LONGEST_MS else None
 
 
 def _question(trials: list[Trial], done: set[int], break_every: int) -> Question:

@@ -173,6 +173,23 @@ def test_settings_and_pairs_stay_as_they_were_when_it_began(study, session):
     Session(study, "second", SETTINGS)
 
 
+@pytest.mark.parametrize("kind", ["training", "study"])
+def test_pictures_stay_as_they_were_when_it_began(study, session, kind):
+    observer = session.begin("Anna", resume=False, viewing={})
+    trials = [session.trial(observer, number) for number in range(ALL)]
+    number = next(trial.number for trial in trials if trial.kind == kind)
+    file = session.picture(observer, number, "left")
+    content = file.read_bytes()
+    file.write_bytes(content + b" ")
+    with pytest.raises(ValueError, match="has changed since session main began"):
+        Session(study, "main", SETTINGS)
+    file.unlink()
+    with pytest.raises(ValueError, match="has changed since session main began"):
+        Session(study, "main", SETTINGS)
+    file.write_bytes(content)
+    Session(study, "main", SETTINGS)
+
+
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"settings": 1', "null"])
 def test_a_damaged_session_is_refused(study, session, content):
     (session.place / "session.json").write_text(content)

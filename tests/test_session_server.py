@@ -119,6 +119,17 @@ def test_pictures_are_bit_exact(server, session):
         np.testing.assert_array_equal(np.asarray(shown), np.asarray(original))
 
 
+def test_a_picture_that_was_replaced_is_not_shown(server, session, caplog):
+    address = begin(server)["pictures"]["left"]
+    file = session.picture("Anna", 0, "left")
+    content = file.read_bytes()
+    file.write_bytes(content + b" ")
+    assert request(server, address)[0] == 500
+    assert "has changed since session main began" in caplog.text
+    file.write_bytes(content)
+    assert request(server, address)[0] == 200
+
+
 @pytest.mark.parametrize(
     "path",
     ["/../server.py", "/page/../../server.py", "/%2e%2e/server.py", "/picture/../votes/main.csv",
