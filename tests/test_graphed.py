@@ -2,7 +2,7 @@
 
 A simulated graph runs the captured function again, as a CUDA graph launches its kernels again: on
 the tensors that it read then, into the output that it had then. While it captures, a tensor that is
-read by the processor is an error, as in CUDA. What only a GPU can show is in benchmarks/gpu.py.
+read by the processor is an error, as in CUDA. What only a GPU can show is in benchmarks/gpu.
 """
 
 import logging

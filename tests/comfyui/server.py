@@ -14,7 +14,7 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,14 +122,19 @@ class ComfyServer:
 
 @contextmanager
 def comfy_server(
-    links: Mapping[str, Path] | None = None, pack: bool = True, timeout: float = 300
+    links: Mapping[str, Path] | None = None,
+    pack: bool = True,
+    timeout: float = 300,
+    arguments: Sequence[str] = ("--cpu",),
 ) -> Iterator[ComfyServer]:
-    """Start ComfyUI on the CPU in a folder of its own, yield it when it answers, kill it.
+    """Start ComfyUI in a folder of its own, yield it when it answers, kill it.
 
     Args:
         links: path under the base folder -> file or folder it links to, made before the start,
             e.g. {"models/checkpoints/tiny.safetensors": path, "custom_nodes/tiny": path}.
         pack: install this repository as a custom node; a failed import then raises.
+        timeout: seconds until it answers.
+        arguments: of ComfyUI; by default it works on the CPU.
     Raises: ComfyError, with the end of the log, if the server or the pack does not load.
     """
     links = {**({PACK: REPOSITORY} if pack else {}), **(links or {})}
@@ -139,7 +144,7 @@ def comfy_server(
             path.mkdir(parents=True, exist_ok=True)
         for name, target in links.items():
             (base / name).symlink_to(target.resolve())
-        server = _start(base)
+        server = _start(base, arguments)
         try:
             _wait_until_ready(server, timeout)
             yield server
@@ -147,13 +152,13 @@ def comfy_server(
             _kill(server.process)
 
 
-def _start(base: Path) -> ComfyServer:
+def _start(base: Path, arguments: Sequence[str]) -> ComfyServer:
     root = Path(os.environ.get("COMFYUI_PATH", "~/ComfyUI")).expanduser()
     if not (root / "main.py").is_file():
         raise ComfyError(f"no ComfyUI in {root}: set COMFYUI_PATH to a checkout of it")
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
-    command = [os.environ.get("COMFYUI_PYTHON", sys.executable), "main.py", "--cpu"]
+    command = [os.environ.get("COMFYUI_PYTHON", sys.executable), "main.py", *arguments]
     command += ["--listen", "127.0.0.1", "--port", str(port), "--disable-api-nodes"]
     command += ["--base-directory", str(base), "--database-url", f"sqlite:///{base}/comfyui.db"]
     env = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", **os.environ}  # shared machine
