@@ -35,6 +35,11 @@ def number(least: float, most: float) -> Rule:
     return Rule(f"a number from {least:g} to {most:g}", lambda v: _number(v, least, most))
 
 
+def nonzero(rule: Rule) -> Rule:
+    """The same, but not 0."""
+    return Rule(f"{rule.words}, not 0", lambda v: rule.holds(v) and v != 0)
+
+
 def text(*choices: str) -> Rule:
     """A string, or one of some."""
     if not choices:

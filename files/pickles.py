@@ -104,7 +104,8 @@ def program_tensors(path: Path, what: str) -> dict[str, Stored]:
 def tree_tensors(tree: Any) -> Any:
     """The same tree of tables and lists with every `Stored` read."""
     if isinstance(tree, Stored):
-        return tree.read()
+        with reading(tree.path, "weights"):
+            return tree.read()
     if isinstance(tree, dict):
         return {name: tree_tensors(value) for name, value in tree.items()}
     if isinstance(tree, (list, tuple)):
@@ -221,6 +222,8 @@ def _from_legacy(path: Path) -> Any:
     magic, version, _, content, keys = parts
     if (magic, version) != (_LEGACY_MAGIC, _LEGACY_VERSION):
         raise ValueError("it does not begin as PyTorch's files do")
+    if not sizes.keys() <= set(keys):
+        raise ValueError("it states storages that it has not")
     for key in keys:
         places[key] = at + 8  # behind the count of its numbers
         at = places[key] + sizes[key]

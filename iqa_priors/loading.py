@@ -7,7 +7,7 @@ from typing import Any, get_args
 import torch
 
 from ..files.catalog import choose_row, what_is_missing
-from ..files.json_files import FLAG, check_table, number, parse_json, text
+from ..files.json_files import FLAG, check_table, nonzero, number, parse_json, text
 from ..files.packages import need_packages
 from ..files.weight_files import find_files
 from .catalog import PRIORS
@@ -22,7 +22,7 @@ MAKE_ONE = "it needs prior, xi3 and xi4; make it with the calibrate command"
 CALIBRATION = {
     "prior": text(),
     "xi3": number(-1e9, 1e9),
-    "xi4": number(-1e9, 1e9),
+    "xi4": nonzero(number(-1e9, 1e9)),
     "lower_better": FLAG,
 }
 

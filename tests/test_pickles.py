@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import re
 import zipfile
 from pathlib import Path
 
@@ -157,3 +158,13 @@ def test_no_file_can_change_what_the_next_one_is_read_by(tmp_path):
     for name in [("collections", "OrderedDict"), ("torch._utils", "_rebuild_tensor_v2")]:
         assert reader.find_class(*name) is not other.find_class(*name)
     assert reader.parts is not other.parts
+
+
+def test_a_storage_that_is_not_listed_is_told(tmp_path):
+    path = tmp_path / "a.pth"
+    torch.save({"a": torch.randn(5)}, path, _use_new_zipfile_serialization=False)
+    content = path.read_bytes()
+    (key,) = set(re.findall(rb"\d{12,}", content))
+    first = content.index(key)
+    path.write_bytes(content[:first] + b"9" * len(key) + content[first + len(key) :])
+    told(lambda: find_tensors(path, "checkpoint"), "a.pth", "storages that it has not")

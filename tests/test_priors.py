@@ -85,7 +85,7 @@ def test_slope_at_xi3_is_a_quarter_of_the_inverse_width():
 
 @pytest.mark.parametrize(("xi3", "xi4"), [(0, 0), (math.nan, 1), (0, math.inf), (math.inf, 1)])
 def test_impossible_logistic_is_refused(xi3, xi4):
-    with pytest.raises(ValueError, match="finite xi3 and xi4 != 0"):
+    with pytest.raises(ValueError, match="finite xi3 and not 0"):
         Logistic(xi3, xi4)
 
 
@@ -274,7 +274,7 @@ def test_a_users_calibration_replaces_the_built_in_one(tmp_path):
         (json.dumps({"prior": "niqe", "xi4": 1}), "xi3"),
         (json.dumps(calibration(prior="musiq")), "for 'musiq'"),
         (json.dumps(calibration(lower_better=False)), "lower_better False"),
-        (json.dumps(calibration(xi4=0)), "xi4 != 0"),
+        (json.dumps(calibration(xi4=0)), "not 0"),
     ],
 )
 def test_a_calibration_that_does_not_fit_is_refused(tmp_path, content, words):
