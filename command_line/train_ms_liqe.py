@@ -2,19 +2,39 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..files.json_files import (
+    FLAG,
+    MOST_BYTES,
+    NAME,
+    TABLE,
+    check_table,
+    parse_json,
+    sequence,
+    whole,
+)
+from ..files.reading import FileError, reading
 from .arguments import argument
 from .device import check_device, device_option
 
 if TYPE_CHECKING:
     from ..iqa_priors.training.opinion_data import Dataset
 
-KEYS = {"clip", "out", "training", "datasets"}
-DATASET_KEYS = {"name", "images", "train", "validation", "batch"}
+REMEDY = "see docs/ms_liqe.md"
+CONFIG = {
+    "clip": NAME,
+    "out": NAME,
+    "training": TABLE,
+    "datasets": sequence(TABLE, 0, 1000),
+}
+DATASET = {
+    **dict.fromkeys(("name", "images", "train", "validation"), NAME),
+    "batch": whole(2, 1_000_000),
+    "falling": FLAG,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,18 +50,22 @@ def run(options: Options) -> int:
 
     Returns: 0. Raises: ValueError for what cannot be used.
     """
-    from ..iqa_priors.training.ms_liqe import OPTION_NAMES, MsLiqeOptions, train_ms_liqe
+    from ..iqa_priors.training.ms_liqe import (
+        OPTION_NAMES,
+        RULES,
+        MsLiqeOptions,
+        train_ms_liqe,
+    )
 
     check_device(options.device)
     config = read_config(options.config)
-    _check_keys(config, KEYS, {"training"}, str(options.config))
+    _check_keys(config, set(CONFIG), {"training"}, str(options.config))
+    check_table(config, CONFIG, (), str(options.config), REMEDY)
     folder = options.config.parent
     settings = config.get("training", {})
     _check_keys(settings, set(OPTION_NAMES), set(OPTION_NAMES), f"training in {options.config}")
-    try:
-        chosen = MsLiqeOptions(**settings)
-    except TypeError as error:
-        raise ValueError(f"training in {options.config}: {error}") from None
+    check_table(settings, RULES, (), f"training in {options.config}", REMEDY)
+    chosen = MsLiqeOptions(**settings)
     datasets = tuple(_dataset(entry, options.config) for entry in config["datasets"])
     names = [dataset.name for dataset in datasets]
     if not datasets or len(set(names)) < len(names):
@@ -56,32 +80,36 @@ def read_config(path: Path) -> dict[str, Any]:
 
     Raises: ValueError if it cannot be read.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-        if path.suffix.lower() == ".json":
-            table = json.loads(text)
-        else:
-            import tomllib
-
-            table = tomllib.loads(text)
-    except ModuleNotFoundError:
-        raise ValueError(f"{path}: TOML needs Python 3.11: write the same as JSON") from None
-    except (OSError, ValueError) as error:
-        raise ValueError(f"cannot read {path} ({error}): give a TOML or JSON file") from error
+    if path.suffix.lower() == ".json":
+        table = parse_json(path, "configuration", "give a TOML or JSON file")
+    else:
+        table = _read_toml(path)
     if not isinstance(table, dict):
         raise ValueError(f"{path} holds no table: see docs/ms_liqe.md")
     return table
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    with reading(path, "configuration", "give a TOML or JSON file"):
+        if path.stat().st_size > MOST_BYTES:
+            raise ValueError(f"it has more than {MOST_BYTES} bytes")
+        try:
+            import tomllib
+        except ModuleNotFoundError:
+            raise FileError(f"{path}: TOML needs Python 3.11: write the same as JSON") from None
+        return tomllib.loads(path.read_text(encoding="utf-8"))
 
 
 def _dataset(entry: dict[str, Any], config: Path) -> Dataset:
     from ..iqa_priors.training.opinion_data import Dataset, read_opinions
 
     where = f"dataset {entry.get('name', '')!r} in {config}"
-    _check_keys(entry, DATASET_KEYS | {"falling"}, {"falling"}, where)
+    _check_keys(entry, set(DATASET), {"falling"}, where)
+    check_table(entry, DATASET, (), where, REMEDY)
     batch, folder = entry["batch"], config.parent
-    images, falling = folder / entry["images"], bool(entry.get("falling", False))
+    images, falling = folder / entry["images"], entry.get("falling", False)
     lists = [read_opinions(folder / entry[k], images, falling) for k in ("train", "validation")]
-    if not isinstance(batch, int) or not 2 <= batch <= len(lists[0]):
+    if batch > len(lists[0]):
         raise ValueError(f"{where}: batch {batch} must be from 2 to its {len(lists[0])} pictures")
     train, validation = lists
     return Dataset(str(entry["name"]), train, validation, batch)

@@ -78,6 +78,7 @@ def table(rule: Rule) -> Rule:
     return Rule(f"an object whose values are each {rule.words}", holds)
 
 
+NAME = Rule("a text that is not empty", lambda v: isinstance(v, str) and bool(v.strip()))
 TABLE = Rule("an object", lambda v: isinstance(v, dict))
 FLAG = Rule("true or false", lambda v: isinstance(v, bool))
 

@@ -2,8 +2,6 @@
 
 import errno
 
-import torch
-
 # How torch (CUDA, MPS, CPU on Linux and Windows), cuDNN, cuBLAS, oneDNN, C++ and the system say it.
 _WORDS = (
     "out of memory",
@@ -30,7 +28,8 @@ def is_out_of_memory(error: BaseException) -> bool:
 
     What is wrong with a file, whose name may be anything, is no lack of memory.
     """
-    if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
+    # Of torch, which is not imported for a name.
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM or getattr(error, "winerror", None) in _WINDOWS

@@ -1,16 +1,20 @@
 """The training loop of the quality networks: steps, averaged weights, saving and going on."""
 
 import logging
-import pickle
 import time
-from collections.abc import Callable, Iterable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+
+from ...files.lack_of_memory import is_out_of_memory
+from ...files.pickles import read_pickle, tree_tensors
+from ...files.reading import reading, said
+from ...files.written import written_beside
 
 log = logging.getLogger(__name__)
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -19,6 +23,24 @@ Losses = Callable[[Any, int], dict[str, Tensor]]  # (batch, step) -> terms that 
 Averaging = Callable[[Any, Any, Any], None]
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 KEPT = 0.98  # of the running mean of each loss, per step
+
+
+@contextmanager
+def told_of_the_disk(path: Path) -> Iterator[None]:
+    """While it lasts, a file that cannot be written ends in one line; what was there stays.
+
+    Raises: OSError; PyTorch's writer and safetensors' have errors of their own for a full disk.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else said(error)
+        raise OSError(
+            f"cannot write {path} ({reason}): free some space and run it again, it goes on from "
+            "the last checkpoint"
+        ) from error
 
 
 class Training:
@@ -96,27 +118,28 @@ class Training:
         """Write all that going on needs, and `extra` (numbers, strings, lists of them)."""
         parts = {name: part.state_dict() for name, part in self._parts().items()}
         counters = {"step": self.step, "seconds": self.seconds, "running": self.running}
-        partial = path.with_suffix(".tmp")
-        torch.save({**parts, **counters, **extra}, partial)
-        partial.replace(path)
+        # By a file, not its name: from names PyTorch makes those of the archive's members.
+        with told_of_the_disk(path), written_beside(path) as part, part.open("wb") as file:
+            torch.save({**parts, **counters, **extra}, file)
 
-    def load(self, path: Path) -> dict[str, Any]:
+    def load(self, path: Path, needed: tuple[str, ...] = ()) -> dict[str, Any]:
         """Go on from a saved training.
 
+        Args:
+            path: the file.
+            needed: what must be in it besides.
         Returns: everything that was saved.
         Raises: ValueError if the file is damaged or of another network.
         """
-        try:
-            state = torch.load(path, map_location=self.device, weights_only=True)
+        what, remedy = "checkpoint of this training", "delete it to start anew"
+        state = tree_tensors(read_pickle(path, what, remedy))
+        with reading(path, what, remedy):
+            for name in needed:
+                state[name]
             for name, part in self._parts().items():
                 part.load_state_dict(state[name])
-            self.step, self.seconds = state["step"], state["seconds"]
-            self.running = state["running"]
-        except (pickle.UnpicklingError, RuntimeError, KeyError, TypeError, EOFError) as error:
-            text = " ".join(str(error).split())[:120]
-            raise ValueError(
-                f"{path} cannot be gone on from ({text}): delete it to start anew"
-            ) from error
+            self.step, self.seconds = int(state["step"]), float(state["seconds"])
+            self.running = {str(k): float(v) for k, v in state["running"].items()}
         return state
 
     def _parts(self) -> dict[str, Any]:

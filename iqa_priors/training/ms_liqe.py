@@ -4,22 +4,25 @@ Source: Zhang et al., arXiv 2403.06406, Sec. V; where it is silent, LIQE (CVPR 2
 """
 
 import csv
+import hashlib
 import logging
 import math
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, get_args
 
 import torch
 from torch import Tensor
 
+from ...files.json_files import FLAG, Rule, check_table, number, text, whole
+from ...files.written import check_writable, write_atomically, written_beside
 from ..choices import Pooling, Ties
 from ..clip.liqe import QUALITY_PROMPTS, Liqe, expected_quality
 from ..clip.model import Clip, VisionShape, load_clip
 from ..clip.ms_liqe import three_levels
 from ..clip.tokens import tokenise
 from ..correlation import plcc, srcc
-from .loop import PRECISIONS, Plan, Training, fit
+from .loop import PRECISIONS, Plan, Training, fit, told_of_the_disk
 from .opinion_data import Batch, Dataset, EpochBatches, load_batches, read_rgb
 from .pairwise_loss import mixture_loss
 
@@ -63,24 +66,24 @@ class MsLiqeOptions:
     tensorboard: bool = False
 
     def __post_init__(self):
-        for name in ("epochs", "steps", "crops", "validate_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} {getattr(self, name)} must be 1 or more")
-        for name, least in (("rate", 0), ("weight_decay", 0), ("clip", 0), ("workers", 0)):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value >= least):
-                raise ValueError(f"{name} {value} must be 0 or more")
-        for name, allowed in CHOICES.items():
-            if getattr(self, name) not in allowed:
-                given = getattr(self, name)
-                raise ValueError(f"unknown {name} {given!r}: choose from {', '.join(allowed)}")
+        check_table(asdict(self), RULES, (), "this training cannot be", "see docs/ms_liqe.md")
 
 
-CHOICES = {
-    "pooling": get_args(Pooling),
-    "ties": get_args(Ties),
-    "precision": ("auto", *PRECISIONS),
+RULES: dict[str, Rule] = {
+    **{name: whole(1, 1_000_000) for name in ("epochs", "steps", "validate_every")},
+    "rate": number(0, 1),
+    "weight_decay": number(0, 1e6),
+    "crops": whole(1, 1000),
+    "pooling": text(*get_args(Pooling)),
+    "ties": text(*get_args(Ties)),
+    "precision": text("auto", *PRECISIONS),
+    "clip": number(0, 1e9),
+    "seed": whole(0, 2**63 - 1),
+    "workers": whole(0, 256),
+    "tensorboard": FLAG,
 }
+# What may differ when a training goes on: the numbers stay the same, or are looked at more often.
+FREE = ("workers", "tensorboard", "validate_every")
 OPTION_NAMES = tuple(field.name for field in fields(MsLiqeOptions))
 
 
@@ -126,8 +129,10 @@ def train_ms_liqe(
     clip.requires_grad_(True).logit_scale.requires_grad_(False)
     precision = _precision(options.precision, clip.logit_scale.device)
     training = Training(clip, options.weight_decay, clip=options.clip or None, precision=precision)
-    out.mkdir(parents=True, exist_ok=True)
-    epoch, best = _go_on(training, out / CHECKPOINT)
+    _check_room(out, clip)
+    run = _described(options, datasets)
+    epoch, best = _go_on(training, out / CHECKPOINT, run)
+    _trim_log(out / LOG, epoch)
     tokens = tokenise(QUALITY_PROMPTS).to(training.device)
     pyramid = three_levels(side)
     total = options.epochs * options.steps
@@ -143,19 +148,19 @@ def train_ms_liqe(
     if epoch == 0 and not (out / LOG).exists():
         figures = validate(clip, tokens, datasets, options.pooling)
         _write_row(out, datasets, {"epoch": 0, "step": 0, **figures}, options.tensorboard)
-    for number in range(epoch, options.epochs):
-        seed = (options.seed, number)
+    for done in range(epoch, options.epochs):
+        seed = (options.seed, done)
         batches = EpochBatches(datasets, options.steps, pyramid, options.crops, side, seed)
         clip.train()
         fit(training, load_batches(batches, options.workers), losses, plan)
-        if (number + 1) % options.validate_every == 0 or number + 1 == options.epochs:
+        if (done + 1) % options.validate_every == 0 or done + 1 == options.epochs:
             figures = validate(clip, tokens, datasets, options.pooling)
-            row = {"epoch": number + 1, "step": training.step, "seconds": training.seconds}
+            row = {"epoch": done + 1, "step": training.step, "seconds": training.seconds}
             _write_row(out, datasets, row | training.running | figures, options.tensorboard)
             if figures["srcc"] > best:
                 best = figures["srcc"]
-                save_ms_liqe(out / WEIGHTS, clip, {"epoch": number + 1, **figures})
-        training.save(out / CHECKPOINT, epoch=number + 1, best=best)
+                save_ms_liqe(out / WEIGHTS, clip, {"epoch": done + 1, **figures})
+        training.save(out / CHECKPOINT, epoch=done + 1, best=best, run=run)
     return out / WEIGHTS
 
 
@@ -200,10 +205,9 @@ def save_ms_liqe(path: Path, clip: Clip, metadata: dict[str, Any]) -> None:
 
     names = {n: n.removeprefix("text.").removeprefix("visual.") for n in clip.state_dict()}
     tensors = {names[n]: t.detach().cpu().contiguous() for n, t in clip.state_dict().items()}
-    partial = path.with_suffix(".tmp")
-    text = {name: str(value) for name, value in metadata.items()}
-    save_file(tensors, partial, {"format": "pt", "model": "MS-LIQE", **text})
-    partial.replace(path)
+    texts = {name: str(value) for name, value in metadata.items()}
+    with told_of_the_disk(path), written_beside(path) as part:
+        save_file(tensors, part, {"format": "pt", "model": "MS-LIQE", **texts})
 
 
 def _precision(chosen: str, device: torch.device) -> Any:
@@ -212,11 +216,65 @@ def _precision(chosen: str, device: torch.device) -> Any:
     return "bf16" if device.type == "cuda" else "fp32"
 
 
-def _go_on(training: Training, checkpoint: Path) -> tuple[int, float]:
-    """The epoch to go on with, and the best SRCC so far."""
+def _check_room(out: Path, clip: Clip) -> None:
+    """Raise ValueError if the folder cannot be made, or has no room for what will be written."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(
+            f"{out} cannot be the folder of a training ({error.strerror}): choose another"
+        ) from error
+    weights = sum(tensor.nbytes for tensor in clip.state_dict().values())
+    # The checkpoint holds them and Adam's two moments, and is written beside the last one.
+    there = sum(p.stat().st_size for p in (out / CHECKPOINT, out / WEIGHTS) if p.is_file())
+    check_writable(out / CHECKPOINT, max(4 * weights, 8 * weights - there))
+    check_writable(out / LOG)
+
+
+def _described(options: MsLiqeOptions, datasets: tuple[Dataset, ...]) -> dict[str, Any]:
+    """What a checkpoint is of: it goes on with nothing else."""
+    chosen = {name: value for name, value in asdict(options).items() if name not in FREE}
+    for dataset in datasets:
+        scores = [(opinion.path.name, opinion.score) for opinion in dataset.train]
+        digest = hashlib.sha256(repr(scores).encode()).hexdigest()[:16]
+        chosen[f"dataset {dataset.name}"] = (
+            f"{len(scores)} pictures {digest}, {dataset.batch} a step"
+        )
+    return chosen
+
+
+def _trim_log(log_file: Path, epoch: int) -> None:
+    """Drop what a stopped run logged of epochs that are trained again, and a line cut off."""
+    if not log_file.exists():
+        return
+    lines = log_file.read_bytes().decode("utf-8", "replace").splitlines(keepends=True)
+    numbers = [line.partition(",")[0] for line in lines]
+    kept = [
+        line
+        for index, (line, number) in enumerate(zip(lines, numbers, strict=True))
+        if index == 0 or (number.isdecimal() and int(number) <= epoch and line.endswith("\n"))
+    ]
+    if len(kept) < 2:  # no epoch is left, the one before training neither
+        log_file.unlink()
+    elif kept != lines:
+        write_atomically(log_file, "".join(kept).encode())
+
+
+def _go_on(training: Training, checkpoint: Path, run: dict[str, Any]) -> tuple[int, float]:
+    """The epoch to go on with, and the best SRCC so far.
+
+    Raises: ValueError if the checkpoint is damaged, or of other options or opinions.
+    """
     if not checkpoint.exists():
         return 0, -math.inf
-    state = training.load(checkpoint)
+    state = training.load(checkpoint, ("epoch", "best"))
+    before = state.get("run", run)  # those of earlier versions do not say
+    for name in sorted(before.keys() | run.keys()):
+        if before.get(name) != run.get(name):
+            raise ValueError(
+                f"{checkpoint} was begun with {name} {before.get(name)}, now it is "
+                f"{run.get(name)}: give what it was begun with, or another folder as out"
+            )
     log.info("going on from epoch %d of %s", state["epoch"], checkpoint)
     return state["epoch"], state["best"]
 
@@ -228,7 +286,7 @@ def _write_row(
     pairs = [f"{figure} {d.name}" for d in datasets for figure in ("srcc", "plcc")]
     columns = ["epoch", "step", "seconds", "fidelity", "srcc", *pairs]
     fresh = not (out / LOG).exists()
-    with (out / LOG).open("a", newline="") as file:
+    with told_of_the_disk(out / LOG), (out / LOG).open("a", newline="") as file:
         writer = csv.DictWriter(file, columns)
         if fresh:
             writer.writeheader()
