@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from .ballots import Ballots, cast_ballots
 from .bootstrap import SEED, Bootstrap, bootstrap
 from .covariance import Covariance, clustered, independent_votes
+from .judging import Judged, Score, judged
 from .observers import Observer, describe_observers
 from .per_picture import PerPicture, picture_counts, score_pictures
 from .rank_agreement import Correlation, RankAgreement, agree
@@ -75,6 +76,7 @@ class Analysis:
         agreement: Table I, if correlations are given.
         strata: scores of each stratum of pictures, if there are several.
         against: the entrant whose shares are shown.
+        judged: every judge's mean score of every entrant, if results were scored.
     """
 
     settings: AnalysisSettings
@@ -97,6 +99,7 @@ class Analysis:
     agreement: RankAgreement | None
     strata: tuple[Stratum, ...]
     against: int
+    judged: Judged | None = None
 
     @property
     def scores(self) -> dict[str, float]:
@@ -110,6 +113,7 @@ def analyse(
     entrants: Sequence[str] = (),
     correlations: Mapping[str, Correlation] | None = None,
     strata: Strata | None = None,
+    scores: Sequence[Score] = (),
 ) -> Analysis:
     """Analyse votes.
 
@@ -119,6 +123,7 @@ def analyse(
         entrants: their order where scores say nothing of it.
         correlations: each entrant's SRCC with mean opinion scores, for Table I.
         strata: of the pictures, as `read_strata` gives them.
+        scores: of the results by judges, as `read_scores` gives them.
     Raises: ValueError if there are no votes to analyse, or the settings name nobody.
     """
     settings = settings or AnalysisSettings()
@@ -132,7 +137,7 @@ def analyse(
     covariance, independent = clustered(ballots, fit), independent_votes(fit)
     comparisons = compare_all(fit, covariance, independent)
     order = ranking(fit)
-    scores = {ballots.entrants[i]: float(fit.scores[i]) for i in order}
+    found_scores = {ballots.entrants[i]: float(fit.scores[i]) for i in order}
     return Analysis(
         settings,
         read,
@@ -151,9 +156,10 @@ def analyse(
         found,
         starks_david(counts, settings.level),
         score_pictures(picture_counts(ballots)),
-        agree(correlations, scores) if correlations else None,
+        agree(correlations, found_scores) if correlations else None,
         tuple(score_strata(ballots, strata or {})),
         _place(settings.against, ballots, int(order[0])),
+        judged(scores),
     )
 
 

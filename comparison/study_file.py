@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+=()-]{0,59}")  # safe as a folder's on every system
 # What a study makes in its folder.
-WRITTEN = ("inputs", "results", "results.csv", "pairs.csv", "selection.json", "votes", "analysis")
+WRITTEN = (
+    *("inputs", "results", "results.csv", "scores.csv", "pairs.csv", "selection.json"),
+    *("votes", "analysis"),
+)
 # The tables of a study file besides its entrants: a dataclass and a line each.
 TABLES: dict[str, type] = {
     "pictures": PicturesSettings,

@@ -3,6 +3,7 @@
 COMMANDS: dict[str, str] = {
     "prepare": "scale and crop the pictures",
     "run": "make every entrant's results",
+    "score": "score every result by every judge",
     "select": "choose what is shown",
     "serve": "let people compare",
     "analyse": "rank entrants by votes, with tests and a report",

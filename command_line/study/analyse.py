@@ -41,6 +41,7 @@ def run(options: Options) -> int:
     """Rank a study's entrants by its votes, with tests, checks, and a report."""
     from ...comparison.analysis import AnalysisSettings, analyse
     from ...comparison.caveats import caveats
+    from ...comparison.judging import SCORES, read_scores
     from ...comparison.rank_agreement import read_correlations
     from ...comparison.report.page import write_page
     from ...comparison.report.table import as_markdown
@@ -59,7 +60,8 @@ def run(options: Options) -> int:
     correlations = read_correlations(options.srcc) if options.srcc else None
     read = read_votes(source.votes, source.entrants)
     strata = read_strata(source.study / PAIRS) if source.study else None
-    analysis = analyse(read, settings, source.entrants, correlations, strata)
+    scores = read_scores(source.study / SCORES) if source.study else ()
+    analysis = analyse(read, settings, source.entrants, correlations, strata, scores)
     output = options.output or (None if options.json and not source.study else source.output)
     texts = text_files(analysis) if output else {}
     _check_written(options, source, texts, output)

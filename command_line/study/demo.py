@@ -27,13 +27,14 @@ def run(options: Options) -> int:
     from ...comparison.robots import run_robot
     from ...comparison.session import Session
     from ...comparison.study_file import load_study
-    from . import analyse, select
+    from . import analyse, score, select
     from . import run as make
 
     path = write_demo(options.folder)
     workers = options.workers or max(1, min(MOST_WORKERS, os.cpu_count() or 1))
     if code := make.run(make.Options(study=path, workers=workers)):
         return code
+    score.run(score.Options(study=path))
     select.run(select.Options(study=path))
     study = load_study(path)
     session = Session(study.folder, SESSION, study.session)

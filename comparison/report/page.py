@@ -20,6 +20,7 @@ from .further_tables import (
     starks_table,
     strata_table,
 )
+from .judges_table import judges_table
 from .matrix_figure import matrix_figure
 from .ranking_figure import ranking_figure
 from .sheets import selection_words, sheets
@@ -192,6 +193,7 @@ def _checks(analysis: Analysis) -> str:
     return _section(
         "Checks",
         f'<div class="side">{figures}</div>',
+        _folded(judges_table(analysis)),
         _folded(starks_table(analysis)),
         _folded(per_picture_table(analysis)),
     )

@@ -18,6 +18,7 @@ from .further_tables import (
     starks_table,
     strata_table,
 )
+from .judges_table import judges_table
 from .table import Table, as_csv, as_markdown, as_records, plain
 from .tables import (
     against_table,
@@ -37,6 +38,7 @@ TABLES = (
     observers_table,
     rank_agreement_table,
     strata_table,
+    judges_table,
     starks_table,
     per_picture_table,
     planning_table,
