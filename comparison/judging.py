@@ -48,14 +48,18 @@ def read_scores(path: Path) -> list[Score]:
         return []
     scores = []
     for row in rows:
-        try:
-            cells = [row[name] for name in Score._fields]
-            own, quality = row["own"] == "1", float(row["quality"])
-        except (KeyError, TypeError, ValueError):
-            continue
-        if None not in cells and math.isfinite(quality):
-            scores.append(Score(*cells)._replace(own=own, quality=quality))
+        cells = [row.get(name) for name in Score._fields]
+        entrant, picture, judge, own, quality, key = (cell or "" for cell in cells)
+        if None not in cells and math.isfinite(value := _number(quality)):
+            scores.append(Score(entrant, picture, judge, own == "1", value, key))
     return scores
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 class Judged(NamedTuple):
