@@ -236,8 +236,11 @@ class MapSolver:
     def _record(self, descent: Descent, images: Tensor, energies: Energies) -> TraceRow:
         """Add a row to the trace and keep the iterate if it is the best."""
         now = self.progress
-        means = {name: float(value.detach().mean()) for name, value in energies.terms.items()}
-        row = TraceRow(now.iteration, float(energies.energy.detach().mean()), means)
+        # Read at once: each reading has a device finish all that it was given.
+        values = (energies.energy, *energies.terms.values())
+        mean, *of_terms = torch.stack([value.detach().mean() for value in values]).tolist()
+        means = dict(zip(energies.terms, of_terms, strict=True))
+        row = TraceRow(now.iteration, mean, means)
         broken = [name for name, value in means.items() if not math.isfinite(value)]
         if broken or not math.isfinite(row.energy):
             raise NonFiniteError(
@@ -267,7 +270,7 @@ class MapSolver:
             callback(MapStep(row, self.settings.iterations, is_best, images[:1].cpu))
 
     def _move(self, descent: Descent, gradients: list[Tensor], energy: float) -> None:
-        norm = math.sqrt(sum(float(g.square().sum()) for g in gradients))
+        norm = math.sqrt(sum(torch.stack([g.square().sum() for g in gradients]).tolist()))
         if not math.isfinite(norm):
             raise NonFiniteError(
                 f"the gradient is not finite at iteration {self.progress.iteration}: choose "
