@@ -115,6 +115,8 @@ def _cubic_minimum(a: Trial, b: Trial) -> float:
     Source: Nocedal & Wright, Eq. (3.59).
     """
     span = b.t - a.t
+    if span == 0:
+        return math.nan
     d1 = a.slope + b.slope - 3 * (b.energy - a.energy) / span
     inside = d1 * d1 - a.slope * b.slope
     if not inside >= 0:
@@ -236,6 +238,11 @@ class Lbfgs:
         if slots is None:
             return
         like = self.variables[0]
+        count = sum(v.numel() for v in self.variables)
+        for name, slot in slots.items():
+            length = slot.numel() if name == "search" else count
+            if slot.shape != (length,) or not slot.is_floating_point():
+                raise ValueError(f"the optimiser's {name}")
         for name in VECTORS:
             setattr(self, f"_{name}", slots[name].to(like))
         finished, *numbers = slots["search"].tolist()

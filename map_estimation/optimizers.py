@@ -39,12 +39,17 @@ class Optimizer(Protocol):
 
 
 class _OfTorch:
-    """One of torch's optimisers, which do not ask for the energy."""
+    """One of torch's optimisers, which do not ask for the energy.
+
+    Args:
+        optimizer: of torch, fresh.
+        slots: what it keeps of each variable after a step.
+    """
 
     finished = False
 
-    def __init__(self, optimizer: torch.optim.Optimizer):
-        self._optimizer = optimizer
+    def __init__(self, optimizer: torch.optim.Optimizer, slots: set[str]):
+        self._optimizer, self._slots = optimizer, slots
 
     def step(self, energy: float) -> None:  # noqa: ARG002
         """Move the variables."""
@@ -55,20 +60,31 @@ class _OfTorch:
         return self._optimizer.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Go on from there. Raises ValueError if that is not what it keeps."""
+        variables: Variables = self._optimizer.param_groups[0]["params"]
+        for index, variable in enumerate(variables):
+            kept = state["state"].get(index, {})
+            shapes = {variable.shape, torch.Size([])}
+            if set(kept) != self._slots or not all(
+                slot.shape in shapes and slot.is_floating_point() and slot.isfinite().all()
+                for slot in kept.values()
+            ):
+                raise ValueError(f"the optimiser's state of variable {index}")
         self._optimizer.load_state_dict(state)
 
 
 def _sgd(variables: Variables, settings: MapSettings) -> Optimizer:
     rate, momentum = settings.learning_rate, settings.momentum
-    return _OfTorch(torch.optim.SGD(variables, lr=rate, momentum=momentum))
+    slots = {"momentum_buffer"} if momentum else set()
+    return _OfTorch(torch.optim.SGD(variables, lr=rate, momentum=momentum), slots)
 
 
 def _adam(variables: Variables, settings: MapSettings) -> Optimizer:
     # Gradients shrink with the picture's area: with a larger eps the step would, too.
     betas = settings.momentum, 0.999
     return _OfTorch(
-        torch.optim.Adam(variables, lr=settings.learning_rate, betas=betas, eps=ADAM_EPS)
+        torch.optim.Adam(variables, lr=settings.learning_rate, betas=betas, eps=ADAM_EPS),
+        {"step", "exp_avg", "exp_avg_sq"},
     )
 
 

@@ -11,6 +11,7 @@ from ..edict.inversion_options import InversionOptions, describe_options
 OptimizerName = Literal["adam", "sgd", "lbfgs"]
 SpaceName = Literal["diffusion", "pixel"]
 Start = Literal["input", "estimate", "sample"]
+LARGEST_LAM = 1e6  # beyond it, what holds the picture to its input is lost in float32's rounding
 MOST_DRAWS = 64  # a run can be stopped between iterations, and the start comes before them
 CHOICES: dict[str, tuple[str, ...]] = {
     "space": get_args(SpaceName),
@@ -81,8 +82,8 @@ class MapSettings:
         for name, choices in CHOICES.items():
             chosen = getattr(self, name)
             _require(chosen in choices, f"{name} {chosen!r} must be {_alternatives(choices)}")
-        is_lam = math.isfinite(self.lam) and self.lam >= 0
-        _require(is_lam, f"lambda {self.lam} must be a number, 0 or more")
+        is_lam = math.isfinite(self.lam) and 0 <= self.lam <= LARGEST_LAM
+        _require(is_lam, f"lambda {self.lam} must be a number, 0 or more, up to {LARGEST_LAM:g}")
         for name in ("typicality", "expectation"):
             weight = getattr(self, name)
             is_weight = math.isfinite(weight) and weight >= 0

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..edict.memory import return_cached_memory
 from ..files.lack_of_memory import is_out_of_memory
-from .gradient_check import check_gradient
+from .gradient_check import check_chain
 from .iterate import Iterate, better_than
 from .objective import Energies, Objective
 from .optimizers import OPTIMIZERS, Optimizer
@@ -187,7 +187,7 @@ class MapSolver:
         if not last:
             gradients = self._gradients(energy, latents, descent.variables)
             if self.progress.iteration == 0:
-                self._check_gradient(descent, gradients, row)
+                self._check_gradient(descent, latents.detach(), gradients, row)
         self._report(callback, row, images.detach())
         self._moving = True
         if gradients is not None:
@@ -195,11 +195,9 @@ class MapSolver:
         self.progress.iteration += 1
         self._moving = False
 
-    def _evaluate(
-        self, latents: Tensor, variables: list[Tensor], objective: Objective | None = None
-    ) -> tuple[Tensor, Energies]:
+    def _evaluate(self, latents: Tensor, variables: list[Tensor]) -> tuple[Tensor, Energies]:
         """Pictures of latents, and their energies."""
-        objective = objective or self.objective
+        objective = self.objective
         images = self.space.decode(latents)
         images = _clamped(images if self.restrain is None else self.restrain(images))
         reference = self.reference.to(images).expand_as(images)
@@ -212,26 +210,53 @@ class MapSolver:
         pulled = self.space.pull_back(through)
         return [p if d is None else p + d for p, d in zip(pulled, direct, strict=True)]
 
-    def _check_gradient(self, descent: Descent, gradients: list[Tensor], row: TraceRow) -> None:
-        """Warn if a finite difference along the gradient disagrees with it."""
+    def _check_gradient(
+        self, descent: Descent, latents: Tensor, gradients: list[Tensor], row: TraceRow
+    ) -> None:
+        """Warn if finite differences along the gradient disagree with it."""
         if not self.settings.check_gradient or self.settings.space == "pixel":
             return
 
+        seen = self.objective.without_noise()
         # A distance that is zero and a root has a kink there, of which autograd gives the middle.
         resting = {name for name, value in row.terms.items() if abs(value) < RESTING}
-        objective = self.objective.without(resting)
-        if not objective.terms:
-            return
+        smooth = seen.without(resting)
 
-        def energy(variables: list[Tensor]) -> float:
-            with torch.no_grad():
-                latents = self.space.synthesise(variables, with_gradient=False)
-                return float(
-                    self._evaluate(latents, variables, objective)[1].energy.double().mean()
-                )
+        def decoded(latents: Tensor) -> Tensor:
+            free = self.space.decode(latents)
+            return free if self.restrain is None else self.restrain(free)
 
-        scale = objective.scale(row.terms)
-        check_gradient(energy, descent.variables, gradients, row.energy, scale)
+        def energy_by(objective: Objective) -> Callable[[Tensor], Tensor]:
+            def energy_of(images: Tensor) -> Tensor:
+                images = _clamped(images)
+                reference = self.reference.to(images).expand_as(images)
+                return objective(images, reference).energy.mean()
+
+            return energy_of
+
+        with torch.no_grad():
+            free = decoded(latents)
+        check_chain(
+            lambda variables: decoded(self.space.synthesise(variables, with_gradient=False)),
+            energy_by(seen),
+            energy_by(smooth) if smooth.terms else None,
+            free,
+            descent.variables,
+            self._through_pictures(descent.variables, gradients),
+            (smooth if smooth.terms else seen).scale(row.terms),
+        )
+
+    def _through_pictures(self, variables: list[Tensor], gradients: list[Tensor]) -> list[Tensor]:
+        """The gradients without what terms give directly that see the noise."""
+        terms = tuple(term for term in self.objective.terms if term.sees_noise)
+        if not terms:
+            return gradients
+        leaves = [v.detach().clone().requires_grad_(True) for v in variables]
+        noise, picture = self.space.noise(leaves), self.reference
+        with torch.enable_grad():
+            values = Objective(terms)(picture, picture, noise).energy.mean()
+            direct = torch.autograd.grad(values, leaves, allow_unused=True)
+        return [g if d is None else g - d for g, d in zip(gradients, direct, strict=True)]
 
     def _record(self, descent: Descent, images: Tensor, energies: Energies) -> TraceRow:
         """Add a row to the trace and keep the iterate if it is the best."""

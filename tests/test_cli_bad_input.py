@@ -51,6 +51,8 @@ BAD_INPUT = [
     ("enhance good.png -o b.png --steps 0", "choose from 1 to 1000"),
     ("enhance good.png -o b.png --lam -0.1", "must be a number, 0 or more"),
     ("enhance good.png -o b.png --lam nan", "must be a number, 0 or more"),
+    ("enhance good.png -o b.png --lam 1e39", "up to 1e+06"),
+    ("enhance good.png -o b.png --lam 1e300", "up to 1e+06"),
     ("enhance good.png -o b.png --iterations -1", "must be 0 or more"),
     ("enhance good.png -o b.png --iterations many", "--help"),
     ("enhance good.png -o b.png --strength 0", "must lie in (0, 1]"),

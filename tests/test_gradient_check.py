@@ -8,7 +8,7 @@ from latent_map.iqa_priors.prior import QualityPrior
 from latent_map.map_estimation.gradient_check import LIMIT, check_gradient
 
 from .test_solver import make_solver, settings
-from .toys import PRIOR, ToyBackbone
+from .toys import PRIOR, ToyBackbone, picture
 
 QUADRATIC = 0.03  # curvature of a parabola over a step of 1 % of its value
 
@@ -115,3 +115,31 @@ def test_an_energy_that_is_flat_while_the_gradient_is_not_is_found(caplog):
     found = check_gradient(lambda _: 1.0, variables, variables, 1.0, 1.0)
     assert found.error == 1
     assert len(warnings(caplog)) == 1
+
+
+@pytest.mark.parametrize("shift", [-0.5, 0.5, -2.0, 2.0])
+def test_black_and_white_pixels_are_no_alarm(caplog, shift):
+    image = (4 * (picture() - 0.5) + 0.5 + shift).clamp(0, 1)
+    assert ((image == 0) | (image == 1)).any()
+    make_solver(settings(1, check_gradient=True), image=image).run()
+    assert not warnings(caplog)
+
+
+class RoundedBackbone(ToyBackbone):
+    """A network of half precision: what it says is rounded."""
+
+    def bind(self, image):
+        binding = super().bind(image)
+        whole = binding.denoiser
+        rounded = lambda latent, label: whole(latent, label).bfloat16().to(latent)  # noqa: E731
+        return Binding(rounded, binding.codec)
+
+
+def test_a_network_of_half_precision_is_no_alarm(caplog):
+    make_solver(settings(1, check_gradient=True), backbone=RoundedBackbone()).run()
+    assert not warnings(caplog)
+
+
+def test_the_part_that_is_cut_is_named(caplog):
+    make_solver(settings(1, check_gradient=True), backbone=CutBackbone(1.0)).run()
+    assert "network, codec" in warnings(caplog)[0]
