@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from .comfyui.build_locales import LOCALES, locales, recorded
+from .comfyui.build_locales import LOCALES, inputs_of, locales, recorded
 
 MADE = locales()
 
@@ -37,3 +37,11 @@ def test_no_word_is_left_over():
         words = json.loads(path.read_text(encoding="utf-8"))
         assert set(words["names"]) == used, path
         assert set(words["nodes"]) == set(nodes), path
+
+
+def test_a_node_with_tooltips_has_all_of_them():
+    nodes = recorded()
+    for path in LOCALES.glob("*/tooltips.json"):
+        for name, said in json.loads(path.read_text(encoding="utf-8")).items():
+            assert set(said["inputs"]) == {label for label, *_ in inputs_of(nodes[name])}, name
+            assert len(said["outputs"]) == len(nodes[name]["output_name"]), name

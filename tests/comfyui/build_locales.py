@@ -3,7 +3,8 @@
     python tests/comfyui/build_locales.py
 
 English is what the schemas say (tests/data/object_info.json); others are made of
-locales/LANGUAGE/words.json: `names` of inputs and outputs, `nodes` with title and description.
+locales/LANGUAGE/words.json (`names` of inputs and outputs, `nodes` with title and description) and of
+tooltips.json beside it, of whichever nodes it holds; the others' tooltips stay English.
 """
 
 import json
@@ -51,23 +52,31 @@ def english(nodes: dict[str, Texts]) -> Texts:
     }
 
 
-def translated(nodes: dict[str, Texts], words: Texts) -> Texts:
-    """Titles, descriptions and labels in another language; tooltips stay English."""
+def translated(nodes: dict[str, Texts], words: Texts, tooltips: Texts) -> Texts:
+    """Titles, descriptions, labels and tooltips in another language."""
     made = {}
     for name, node in nodes.items():
         title, description = words["nodes"][name]
+        said = tooltips.get(name, {"inputs": {}, "outputs": [None] * len(node["output_name"])})
         made[name] = {
             "display_name": title,
             "description": description,
             "inputs": {
-                key(label): {"name": words["names"][label]} for label, *_ in inputs_of(node)
+                key(label): _texts(words["names"][label], said["inputs"].get(label))
+                for label, *_ in inputs_of(node)
             },
             "outputs": {
-                str(index): {"name": words["names"][label]}
-                for index, label in enumerate(node["output_name"])
+                str(index): _texts(words["names"][label], tooltip)
+                for index, (label, tooltip) in enumerate(
+                    zip(node["output_name"], said["outputs"], strict=True)
+                )
             },
         }
     return made
+
+
+def _texts(name: str, tooltip: str | None) -> Texts:
+    return {"name": name} if tooltip is None else {"name": name, "tooltip": tooltip}
 
 
 def locales() -> dict[str, Texts]:
@@ -75,7 +84,9 @@ def locales() -> dict[str, Texts]:
     nodes = recorded()
     made = {"en": english(nodes)}
     for path in LOCALES.glob("*/words.json"):
-        made[path.parent.name] = translated(nodes, json.loads(path.read_text(encoding="utf-8")))
+        texts = (path, path.with_name("tooltips.json"))
+        words, tooltips = (json.loads(text.read_text(encoding="utf-8")) for text in texts)
+        made[path.parent.name] = translated(nodes, words, tooltips)
     return made
 
 
