@@ -23,7 +23,7 @@ class ComparePictures(io.ComfyNode):
         """Inputs and outputs."""
         return io.Schema(
             node_id="DLM_ComparePictures",
-            display_name="Compare Pictures (before | after)",
+            display_name="Compare Pictures (before, after)",
             category=CATEGORY,
             **found_as(
                 "compare, comparison, before after, side by side, difference, diff, image compare, "

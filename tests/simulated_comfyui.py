@@ -18,7 +18,7 @@ CPU = torch.device("cpu")
 ALLOWED = {
     "INT": NUMBER - {"round"},
     "FLOAT": NUMBER,
-    "COMBO": {"options", "default"},
+    "COMBO": {"options", "default", "upload"},
     "BOOLEAN": {"default", "label_on", "label_off"},
     "STRING": {"default", "multiline"},
 }
@@ -57,6 +57,8 @@ def simulated_socket(kind: str) -> SimpleNamespace:
         assert not unknown, f"{name}: the oldest core's {kind} takes no {unknown}"
         if kind == "STRING":
             options = {"multiline": False, **options}  # the real one's default
+        if upload := options.pop("upload", None):
+            options[upload] = True
         return SimulatedInput(optional, [name, kind, {"tooltip": tooltip, **options}])
 
     def new_output(id=None, display_name=None, tooltip=None):
@@ -101,13 +103,16 @@ def simulated_modules(device: torch.device, output: str) -> dict[str, ModuleType
         NodeOutput=lambda *result, **_: result,
         Input=object,
         Custom=simulated_socket,
+        UploadType=SimpleNamespace(image="image_upload"),
         **{name: simulated_socket(kind) for name, kind in kinds.items()},
     )
     latest.ui, latest.ComfyExtension = SimpleNamespace(PreviewText=str), object
     folders = ModuleType("folder_paths")  # of a ComfyUI without any model
     folders.models_dir = "models"
     folders.folder_names_and_paths = {}
-    folders.get_output_directory = lambda: output
+    folders.get_output_directory = folders.get_temp_directory = lambda: output
+    folders.get_input_directory = lambda: "input"
+    folders.filter_files_content_types = lambda files, kinds: files
     folders.add_model_folder_path = lambda *_, **__: None
     folders.get_folder_paths = folders.get_filename_list = lambda _: []
     fakes = {"comfy_api.latest": latest, "folder_paths": folders}

@@ -31,9 +31,21 @@ def server():
         yield running
 
 
+def in_temp(choice: str) -> str:
+    """Where the canvas shows a choice of the temporary folder, as a query."""
+    name, _, folder = choice.partition(" ")
+    assert folder == "[temp]"
+    return urllib.parse.urlencode({"filename": name, "type": "temp"})
+
+
 def test_nothing_is_there(server):
     assert [path for path in (server.base / "input").rglob("*") if path.is_file()] == []
     assert list((server.base / "models").rglob("*.safetensors")) == []
+    (sample,) = server.request("/object_info/DLM_SamplePicture").values()
+    spec = sample["input"]["required"]["image"]
+    first = (spec[1].get("options") or spec[0])[0]  # older cores list them there
+    with urllib.request.urlopen(f"{server.url}/view?{in_temp(first)}") as shown:
+        assert shown.read() == (REPOSITORY / "docs" / "sample.png").read_bytes()
 
 
 def test_the_search_finds_the_pack(server):

@@ -57,6 +57,40 @@ def said(server, prompt: dict) -> list[str]:
     return server.run_prompt(prompt)["enhance"]["text"][0].split("\n")
 
 
+def saved(key: str) -> dict:
+    inputs = {"images": [key, 0], "filename_prefix": "picture"}
+    return {"class_type": "SaveImage", "inputs": inputs}
+
+
+def test_the_sample_gives_way_to_a_picture_of_yours(server, tmp_path):
+    with Image.open(REPOSITORY / "docs" / "sample.png") as shipped:
+        sample = shipped.convert("RGB")
+    mine = sample.resize((SIDE, SIDE))
+    mine.putalpha(Image.linear_gradient("L").resize((SIDE, SIDE)))
+    mine.save(tmp_path / "mine.png")
+    prompt = {
+        "sample": {
+            "class_type": "DLM_SamplePicture",
+            "inputs": {"image": "latent_map_sample.png [temp]"},
+        },
+        "mine": {
+            "class_type": "DLM_SamplePicture",
+            "inputs": {"image": server.upload_image(tmp_path / "mine.png")},
+        },
+        **{f"{key} saved": saved(key) for key in ("sample", "mine")},
+    }
+    outputs = server.run_prompt(prompt)
+    for key, picture in {"sample": sample, "mine": mine}.items():
+        with Image.open(server.file(outputs[f"{key} saved"]["images"][0])) as found:
+            assert found.mode == picture.mode
+            assert found.tobytes() == picture.tobytes()
+    prompt["mine"]["inputs"]["image"] = "away.png"
+    with pytest.raises(ComfyError) as caught:
+        server.run_prompt(prompt)
+    (error,) = caught.value.detail["node_errors"]["mine"]["errors"]
+    assert "choose or upload" in error["details"]
+
+
 def test_the_node_shows_the_values_in_force(server):
     values, line = said(server, enhancement(preset="gentle", iterations=2, lam=0.5))
     assert values.startswith("in force: 2 iterations of adam at rate 0.001, lambda 0.5; start: 50%")

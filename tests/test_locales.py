@@ -27,6 +27,19 @@ def test_a_locale_has_the_keys_of_english(language):
         assert other["description"]
 
 
+@pytest.mark.parametrize("language", sorted(MADE))
+def test_no_text_holds_what_the_frontend_reads_as_its_own_syntax(language):
+    """It shows a title only up to the first bar: the rest is the plural."""
+    for name, texts in MADE[language].items():
+        assert not set("|{}@") & set(json.dumps(every_text(texts), ensure_ascii=False)), name
+
+
+def every_text(texts: dict | str) -> list[str]:
+    if isinstance(texts, str):
+        return [texts]
+    return [text for part in texts.values() for text in every_text(part)]
+
+
 def test_no_word_is_left_over():
     nodes = recorded()
     used = {

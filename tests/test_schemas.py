@@ -28,7 +28,8 @@ WORKFLOWS = [  # those without other packs' nodes
     if all(node["class_type"] in {**NODES, **CORE} for node in prompt.values())
 ]
 SEARCHED = (REPOSITORY / "tests" / "data" / "searched_words.txt").read_text().splitlines()
-EXTRA_WIDGETS = {"LoadImage": {"upload": "image"}}  # the frontend's upload button
+UPLOAD = {"upload": "image"}  # the frontend's upload button
+EXTRA_WIDGETS = {"LoadImage": UPLOAD, "DLM_SamplePicture": UPLOAD}
 
 
 @pytest.fixture(scope="module")
@@ -195,7 +196,8 @@ def test_a_canvas_workflow_fits_the_schemas(workflow):
         widgets = [name for name, type_ in inputs_of(node["type"]).items() if is_widget(type_)]
         values = node.get("widgets_values", [])
         if node["type"] in {*NODES, "SaveImage"}:
-            assert len(values) == len(widgets)
+            assert len(values) == len(widgets) + len(EXTRA_WIDGETS.get(node["type"], {}))
+            values = values[: len(widgets)]
             sent = api[str(node["id"])]["inputs"]
             assert dict(zip(widgets, values, strict=True)) == {name: sent[name] for name in widgets}
     for _, source, output, target, slot, type_ in graph["links"]:

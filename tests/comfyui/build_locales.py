@@ -3,8 +3,8 @@
     python tests/comfyui/build_locales.py
 
 English is what the schemas say (tests/data/object_info.json); others are made of
-locales/LANGUAGE/words.json (`names` of inputs and outputs, `nodes` with title and description) and of
-tooltips.json beside it, of whichever nodes it holds; the others' tooltips stay English.
+locales/LANGUAGE/words.json (`names` of inputs and outputs, `nodes` with title and description) and
+of tooltips.json beside it, of whichever nodes it holds; the others' tooltips stay English.
 """
 
 import json

@@ -68,7 +68,7 @@ async function build({ columns, nodes, links, app: shown }, { sizes, width, gaps
       const widget = node.widgets?.find((item) => item.name === key);
       const first = Array.isArray(spec[0]) ? spec[0][0] : spec[1]?.options?.[0];
       const ordinary = spec[1]?.default ?? (spec[0] === "STRING" ? "" : typeof first === "string" ? first : undefined);
-      if (widget && ordinary !== undefined) widget.value = ordinary;
+      if (widget && ordinary !== undefined && spec[0] !== "IMAGEUPLOAD") widget.value = ordinary;
     }
     for (const [key, value] of Object.entries(widgets)) {
       const widget = node.widgets.find((item) => item.name === key || type === "MarkdownNote");

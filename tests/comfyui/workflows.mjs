@@ -10,7 +10,7 @@ const SDXL = { ckpt_name: "sd_xl_base_1.0.safetensors" };
 const TILE = { control_net_name: "control_v11f1e_sd15_tile_fp16.safetensors" };
 const UPSCALER = { model_name: "RealESRGAN_x4plus.safetensors" };
 
-const REPLACE = "Put **Load Image** in the place of *Sample Picture* to work on a picture of yours.";
+const REPLACE = "For a picture of yours, choose or upload it in *Sample Picture*, or put **Load Image** in its place.";
 const MEMORY = "Memory has not been measured on a GPU yet. Beside the weights it is what one tile's gradient takes; "
   + "tiles shrink until they fit into half of what is free.";
 
@@ -18,8 +18,8 @@ const NEW_ROW = { columns: [null] };
 const sample = ["DLM_SamplePicture", {}];
 
 function note(title, ...paragraphs) {
-  const lines = paragraphs.map((text) => Math.ceil(text.length / 50));
-  const height = 110 + lines.reduce((sum, count) => sum + 19 * count + 12, 0);
+  const lines = paragraphs.map((text) => Math.ceil(text.length / 60));
+  const height = 90 + lines.reduce((sum, count) => sum + 17 * count + 10, 0);
   return ["MarkdownNote", { text: [`## ${title}`, ...paragraphs].join("\n\n") }, { title: "Read me", height }];
 }
 
@@ -107,7 +107,7 @@ export const WORKFLOWS = {
       sample,
     }),
     enhanced("sample.image"),
-    { app: { inputs: ["enhance.preset", "enhance.strength"], outputs: ["compare", "save"] } },
+    { app: { inputs: ["sample.image", "enhance.preset", "enhance.strength"], outputs: ["compare", "save"] } },
   ),
   "Enhance step by step": joined(
     alone({
