@@ -129,12 +129,14 @@ class ComparePriors(io.ComfyNode):
         scores = judge_all(candidates, judges, mm.get_torch_device())
         table = judge_table(candidates, judges, scores)
         window = most_discrepant(candidates[1:] if len(candidates) > 2 else candidates)
+        grid = plot_to_comfy(candidates_sheet(candidates, window, judges, scores))
+        shown = ui.PreviewImage(grid, cls=cls).as_dict() | ui.PreviewText(table).as_dict()
         return io.NodeOutput(
-            plot_to_comfy(candidates_sheet(candidates, window, judges, scores)),
+            grid,
             to_comfy(torch.cat([candidate.picture for candidate in candidates[1:]])),
             table,
             region_mask(window, pixels),
-            ui=ui.PreviewText(table),
+            ui=shown,
         )
 
 

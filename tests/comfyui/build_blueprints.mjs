@@ -3,6 +3,7 @@
 //     node build_blueprints.mjs URL       (a server with this pack)
 //
 // Writes subgraphs/NAME.json, which ComfyUI lists among its own blueprints.
+import { createHash } from "node:crypto";
 import { writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -11,6 +12,8 @@ import { withFrontend } from "./canvas.mjs";
 const FOLDER = join(dirname(fileURLToPath(import.meta.url)), "..", "..", "subgraphs");
 const PREVIEW = "$$canvas-image-preview"; // the frontend's name of a picture on a node
 const CATEGORY = "Image generation and editing/Enhance";
+const UUID = /[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/g;
+const NO_ID = "00000000-0000-0000-0000-000000000000"; // of an unsaved workflow
 const COMPARED = ["pocket", "niqe", "brisque-cpp"];
 
 // nodes: name -> [type, widgets, [x, y]]; inputs and outputs: what the subgraph shows -> what it stands for inside.
@@ -32,33 +35,27 @@ const BLUEPRINTS = {
     },
     outputs: { image: "enhance.image", comparison: "compare.sheet" },
     preview: "compare",
+    size: [460, 460],
   },
   "Compare priors": {
-    description: "Enhances a picture by three quality models, and scores the results with all three. No download.",
-    aliases: ["quality", "IQA", "aesthetic", "compare", "prior"],
-    nodes: Object.fromEntries(COMPARED.flatMap((name, row) => [
-      [`prior_${row}`, ["DLM_IqaPrior", { name }, [0, 900 * row]]],
-      [`enhance_${row}`, ["DLM_PostEnhance", {}, [400, 900 * row]]],
-      [`compare_${row}`, ["DLM_ComparePictures", {}, [860, 900 * row]]],
-      [`score_${row}`, ["DLM_IqaScore", {}, [1500, 900 * row]]],
-    ])),
-    links: COMPARED.flatMap((_, row) => [
-      `prior_${row}.prior -> enhance_${row}.prior`,
-      `enhance_${row}.image -> compare_${row}.after`,
-      `enhance_${row}.image -> score_${row}.image`,
-      ...["prior", "prior_b", "prior_c"].map((slot, judge) => `prior_${judge}.prior -> score_${row}.${slot}`),
-    ]),
+    description: "Enhances a picture by three quality models, shows the results and scores them with all three. No download.",
+    aliases: ["quality", "IQA", "aesthetic", "compare", "prior", "judge"],
+    nodes: {
+      ...Object.fromEntries(COMPARED.map((name, row) => [`prior_${row}`, ["DLM_IqaPrior", { name }, [0, 240 * row]]])),
+      compare: ["DLM_ComparePriors", {}, [480, 0]],
+    },
+    links: COMPARED.map((_, row) => `prior_${row}.prior -> compare.prior_${"abc"[row]}`),
     inputs: {
-      image: COMPARED.flatMap((_, row) => [`enhance_${row}.image`, `compare_${row}.before`]),
-      backbone: COMPARED.map((_, row) => `enhance_${row}.backbone`),
-      preset: COMPARED.map((_, row) => `enhance_${row}.preset`),
+      image: ["compare.image"],
+      backbone: ["compare.backbone"],
+      fidelity: ["compare.fidelity"],
+      image_a: ["compare.image_a"],
+      preset: ["compare.preset"],
       ...Object.fromEntries(COMPARED.map((_, row) => [`prior_${row + 1}`, [`prior_${row}.name`]])),
     },
-    outputs: Object.fromEntries(COMPARED.flatMap((_, row) => [
-      [`image_${row + 1}`, `enhance_${row}.image`],
-      [`scores_${row + 1}`, `score_${row}.scores`],
-    ])),
-    preview: "compare_0",
+    outputs: { grid: "compare.grid", results: "compare.results", scores: "compare.scores", region: "compare.region" },
+    preview: "compare",
+    size: [760, 600],
   },
 };
 
@@ -96,13 +93,24 @@ function build({ name, recipe, preview, category }) {
     subgraph.addOutput(shown, String(from.type)).connect(from, inside[key]);
   }
   host.title = name;
-  host.size = host.computeSize();
+  host.size = recipe.size; // with room for the preview
   const blueprint = app.graph.serialize();
   const shown = { name: preview, sourceNodeId: String(inside[recipe.preview].id), sourcePreviewName: preview };
   blueprint.nodes[0].properties.previewExposures = [shown];
   blueprint.extra = { BlueprintDescription: recipe.description, BlueprintSearchAliases: recipe.aliases };
   blueprint.definitions.subgraphs[0].category = category;
   return blueprint;
+}
+
+// The frontend draws ids at random: the same blueprint has the same ones in every build.
+function withIdsOfNames(text, name) {
+  const drawn = [...new Set(text.match(UUID))].filter((id) => id !== NO_ID);
+  return drawn.reduce((made, id, index) => made.replaceAll(id, idOf(`latent-map/${name}/${index}`)), text);
+}
+
+function idOf(name) {
+  const digits = createHash("sha256").update(name).digest("hex");
+  return [[0, 8], [8, 12], [12, 16], [16, 20], [20, 32]].map(([start, end]) => digits.slice(start, end)).join("-");
 }
 
 await withFrontend(process.argv[2], async (page) => {
@@ -112,6 +120,6 @@ await withFrontend(process.argv[2], async (page) => {
       for (const slot of [...node.inputs, ...node.outputs]) delete slot.localized_name;
       if (node.type.startsWith("DLM_")) node.properties.cnr_id = "latent-map";
     }
-    await writeFile(join(FOLDER, `${name}.json`), JSON.stringify(blueprint, null, 2) + "\n");
+    await writeFile(join(FOLDER, `${name}.json`), withIdsOfNames(JSON.stringify(blueprint, null, 2), name) + "\n");
   }
 });

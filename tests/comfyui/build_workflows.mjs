@@ -26,6 +26,8 @@ const SIZES = {
   DLM_PostEnhance: [400, 900],
   DLM_LatentMapOptimizer: [400, 1000],
   DLM_ComparePictures: [620, 470],
+  DLM_ComparePriors: [1000, 880],
+  DLM_IqaPrior: [360, 250],
   DLM_IqaScore: [460, 320],
   ImageCompare: [460, 480],
   SaveImage: [460, 480],

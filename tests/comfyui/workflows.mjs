@@ -153,34 +153,25 @@ export const WORKFLOWS = {
   "Compare priors": joined(
     alone({
       note: note("Which quality model makes the better picture?",
-        "One picture, enhanced with three quality models (priors). Each result is scored by all three: a model likes best what it made itself, "
-        + "so look at what the *others* say of it, and at the pictures.",
-        "These three need no download. Choose others in *IQA Prior*."),
+        "One picture, enhanced with three quality models (priors). Each result is scored by all three: a model likes best what it made itself "
+        + "(the mark \\*), so look at what the *others* say of it, and at the framed part, where the results differ most.",
+        "Choose other models in *IQA Prior*, or connect another restorer's result of the picture to **image_a**. No download.",
+        REPLACE),
       sample,
     }),
-    ...COMPARED.map((name, row) => ({
+    alone(priors(...COMPARED)),
+    {
+      columns: [["compare"], ["save"]],
       nodes: {
-        ...priors(name),
-        [`enhance_${name}`]: ["DLM_PostEnhance", {}, { title: `Post-Enhance by ${name}` }],
-        [`compare_${name}`]: ["DLM_ComparePictures", {}, { title: `By ${name}` }],
-        [`score_${name}`]: ["DLM_IqaScore", {}, { title: `What the three say of the one by ${name}` }],
+        compare: ["DLM_ComparePriors", {}],
+        save: ["SaveImage", { filename_prefix: "latent_map" }, { title: "Save the results" }],
       },
-      columns: [
-        ...(row ? [null, 500] : []),
-        [`prior_${name}`],
-        [`enhance_${name}`],
-        [`compare_${name}`],
-        [`score_${name}`],
-      ],
       links: [
-        `sample.image -> enhance_${name}.image`,
-        `prior_${name}.prior -> enhance_${name}.prior`,
-        `sample.image -> compare_${name}.before`,
-        `enhance_${name}.image -> compare_${name}.after`,
-        `enhance_${name}.image -> score_${name}.image`,
-        ...COMPARED.map((judge, i) => `prior_${judge}.prior -> score_${name}.${["prior", "prior_b", "prior_c"][i]}`),
+        "sample.image -> compare.image",
+        ...COMPARED.map((name, i) => `prior_${name}.prior -> compare.prior_${"abc"[i]}`),
+        "compare.results -> save.images",
       ],
-    })),
+    },
   ),
   "Score pictures": joined(
     alone({
