@@ -28,6 +28,7 @@ const SIZES = {
   DLM_ComparePictures: [620, 470],
   DLM_ComparePriors: [1000, 880],
   DLM_IqaPrior: [360, 250],
+  DLM_FidelityLoss: [360, 280],
   DLM_IqaScore: [460, 320],
   ImageCompare: [460, 480],
   SaveImage: [460, 480],
