@@ -4,8 +4,9 @@
 
 Those that need nothing but the pack are run, and their thumbnail is what came out: before and
 after. The others need weights of gigabytes: theirs shows the sample and says what the workflow is.
-docs/canvas_*.png are photographs of the canvas, classic and Nodes 2.0. Needs chromium and
-playwright-core, see tests/comfyui/README.md. Minutes on a CPU.
+docs/canvas_*.jpg are photographs of the canvas, classic and Nodes 2.0. A NAME is a workflow's or
+docs/canvas_...jpg; without any, all are made. Needs chromium and playwright-core, see
+tests/comfyui/README.md. Minutes on a CPU.
 """
 
 import json
@@ -21,9 +22,11 @@ from tests.comfyui.server import REPOSITORY, ComfyServer, comfy_server
 
 EDGE = 40  # pixels of canvas around the nodes, their titles included
 SIDE = 512  # of a thumbnail
+MOST_BYTES = 150_000  # of a picture that a document shows
 WINDOW = (110, 60, 366, 316)  # of the sample: the blossom, left, top, right, bottom
 WHITE, BAND = (255, 255, 255), (20, 20, 24, 190)
 RESULTS = ("Enhance a picture", "Enhance step by step", "Compare priors", "Score pictures")
+RESULTS_SLOT = 1  # of Compare Priors
 CHAINS = {  # what the others do to a picture, a step a line
     "With SD 1.5 and a tile ControlNet": ("Post-Enhance", "with SD 1.5 + tile ControlNet"),
     "With SDXL": ("Post-Enhance", "with SDXL"),
@@ -42,8 +45,8 @@ BARE = dict.fromkeys(
     ("Comfy.Minimap.Visible", "Comfy.Graph.CanvasInfo", "Comfy.Graph.CanvasMenu"), False
 ) | {"LiteGraph.Canvas.MinFontSizeForLOD": 0}  # texts of small nodes, too
 CANVASES = {  # of which workflow, on which canvas
-    "docs/canvas_optimizer.png": ("Enhance step by step", "classic"),
-    "docs/canvas_nodes2.png": ("Enhance a picture", "nodes2"),
+    "docs/canvas_optimizer.jpg": ("Enhance step by step", "classic"),
+    "docs/canvas_nodes2.jpg": ("Enhance a picture", "nodes2"),
 }
 
 
@@ -74,15 +77,18 @@ def results(name: str, server: ComfyServer) -> list[Image.Image]:
     prompt = json.loads((REPOSITORY / "tests" / "comfyui" / "api" / f"{name}.json").read_text())
     prompt = {key: node for key, node in prompt.items() if node["class_type"] != "ImageCompare"}
     for key, node in list(prompt.items()):  # every result is saved
-        if node["class_type"] == "DLM_ComparePictures":
-            prompt[f"result {key}"] = {
-                "class_type": "PreviewImage",
-                "inputs": {"images": node["inputs"]["after"]},
-            }
+        made = {
+            "DLM_ComparePictures": node["inputs"].get("after"),
+            "DLM_ComparePriors": [key, RESULTS_SLOT],
+        }.get(node["class_type"])
+        if made:
+            inputs = {"images": made}
+            prompt[f"result {key}"] = {"class_type": "PreviewImage", "inputs": inputs}
     outputs = server.run_prompt(prompt)
     shown = [key for key in outputs if prompt[key]["class_type"] == "PreviewImage"]
     keys = [key for key in shown if key.startswith("result ")] or shown
-    return [Image.open(server.file(outputs[key]["images"][0])).convert("RGB") for key in keys]
+    references = [reference for key in keys for reference in outputs[key]["images"]]
+    return [Image.open(server.file(reference)).convert("RGB") for reference in references]
 
 
 def side_by_side(pictures: dict[str, Image.Image]) -> Image.Image:
@@ -136,15 +142,25 @@ def thumbnail(name: str, server: ComfyServer, sample: Image.Image) -> Image.Imag
 
 
 def main(names: list[str]) -> None:
-    """Write workflows/*.jpg, and of all also docs/canvas_*.png."""
+    """Write workflows/*.jpg and docs/canvas_*.jpg."""
     sample = Image.open(REPOSITORY / "docs" / "sample.png").convert("RGB")
+    shipped = sorted(path.stem for path in (REPOSITORY / "workflows").glob("*.json"))
     with tempfile.TemporaryDirectory() as place, comfy_server() as server:
-        for name in names or sorted(p.stem for p in (REPOSITORY / "workflows").glob("*.json")):
+        for name in names or (*shipped, *CANVASES):
+            if name in CANVASES:
+                write_small(photograph(*CANVASES[name], server, Path(place)), REPOSITORY / name)
+                continue
             card = thumbnail(name, server, sample)
             card.save(REPOSITORY / "workflows" / f"{name}.jpg", quality=88, optimize=True)
-        for path, (name, mode) in CANVASES.items() if not names else ():
-            picture = photograph(name, mode, server, Path(place))
-            picture.quantize(128).save(REPOSITORY / path, optimize=True)
+
+
+def write_small(picture: Image.Image, path: Path) -> None:
+    """Write a JPEG of the best quality that MOST_BYTES hold."""
+    for quality in range(92, 40, -4):
+        picture.save(path, quality=quality, optimize=True)
+        if path.stat().st_size <= MOST_BYTES:
+            return
+    raise ValueError(f"{path} does not fit into {MOST_BYTES} bytes: make the picture smaller")
 
 
 if __name__ == "__main__":
