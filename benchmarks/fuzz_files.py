@@ -288,7 +288,8 @@ def table(counts: dict[str, Count]) -> str:
             f"| {name} | {c.tried} | {c.used} | {c.told} | {len(c.unhandled)} | "
             f"{c.seconds:.2f} s | {c.megabytes:.0f} MB |"
         )
-    sums = [sum(c[i] for c in counts.values()) for i in range(3)]
+    parts = ((c.tried, c.used, c.told) for c in counts.values())
+    sums = [sum(column) for column in zip(*parts, strict=True)]
     bad = sum(len(c.unhandled) for c in counts.values())
     slowest = max(c.seconds for c in counts.values())
     most = max(c.megabytes for c in counts.values())
