@@ -337,7 +337,10 @@ def test_a_report_has_a_line_per_picture_and_metric_and_the_means(cropping):
     images = torch.stack([torch.full((3, 8, 8), v) for v in (0.4, 0.6)])
     report = score_pictures(images, [load_prior("corner"), brightness(xi3=0.6)])
     low, high = 1 / (1 + math.e), 1 / (1 + 1 / math.e)
-    assert [line.split() for line in report.table.splitlines()] == [
+    *lines, first, second = report.table.splitlines()
+    assert first.startswith("picture 1 is even all over")
+    assert second.startswith("picture 2 is even all over")
+    assert [line.split() for line in lines] == [
         ["picture", "metric", "quality", "raw", "score"],
         ["1", "corner", f"{low:.4f}", "0.4000"],
         ["1", "brightness", f"{low:.4f}", "0.4000"],
