@@ -29,8 +29,8 @@ class BackboneChoice:
     )
     acceleration: Acceleration = option(
         "how networks are called: graph replays CUDA graphs, compile takes torch.compile (minutes "
-        "at the first call of each picture size), none calls them plainly; auto (default) is graph "
-        "with checkpoints on CUDA, else none",
+        "at the first call of each picture size), none calls them plainly; auto (default) is none "
+        "until graphs, which are for checkpoints on CUDA, have been run on a GPU",
         default="auto",
     )
     compile: bool = option("the same as --acceleration compile", default=False)

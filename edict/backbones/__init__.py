@@ -63,7 +63,7 @@ def load_backbone(
         compile: another word for the acceleration "compile".
         acceleration: how its networks are called. "graph" captures their calls as CUDA graphs and
             replays them, "compile" takes torch.compile, minutes at each picture size's first call,
-            "none" calls them plainly; "auto" is "graph" where that can be, else "none".
+            "none" calls them plainly; "auto" is "none" until graphs have been run on a GPU.
         options: the attributes of the type's options.
     Raises: ValueError for an unknown name, unusable weights, or graphs where there are none.
     """
@@ -76,8 +76,6 @@ def load_backbone(
             f"acceleration graph needs a CUDA device and a backbone whose calls can be captured: "
             f"{name} on {device} is not such, choose auto"
         )
-    if chosen == "auto":
-        chosen = "graph" if row.capturable and on_cuda else "none"
     backbone = row.load(device, **options)
     if chosen == "graph":
         from .graphed import GraphedBackbone
