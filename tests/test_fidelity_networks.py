@@ -1,8 +1,8 @@
 """LPIPS and DISTS with random weights in the real layout, their files, and the catalogue."""
 
+import email.message
 import io
 import math
-import urllib.request
 import urllib.response
 
 import pytest
@@ -13,6 +13,7 @@ from latent_map.fidelity.loading import load_fidelity, missing_fidelity
 from latent_map.fidelity.lpips import Lpips
 from latent_map.fidelity.networks import ALEXNET_LAYERS, VGG16_LAYERS, FeatureNetwork, load_weights
 from latent_map.fidelity.tables import table
+from latent_map.files import transfers
 
 from .toys import picture
 
@@ -170,11 +171,13 @@ def test_nothing_is_downloaded_unasked_and_a_wrong_file_is_dropped(tmp_path, mon
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     content, asked = b"weights", []
 
-    def urlopen(request, timeout):
+    def answer(request):
         asked.append(request.full_url)
-        return urllib.response.addinfourl(io.BytesIO(content), {}, request.full_url, 200)
+        length = email.message.Message()
+        length["Content-Length"] = str(len(content))
+        return urllib.response.addinfourl(io.BytesIO(content), length, request.full_url, 200)
 
-    monkeypatch.setattr(urllib.request, "urlopen", urlopen)
+    monkeypatch.setattr(transfers, "_open", answer)
     with pytest.raises(ValueError, match="which is in none of the folders"):
         load_fidelity("lpips")
     assert not asked

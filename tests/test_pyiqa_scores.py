@@ -87,7 +87,7 @@ def test_a_damaged_model_file_is_refused(nrqm_folder):
 def test_brisque_reads_tensors_only(tmp_path):
     path = tmp_path / "brisque_svm_weights.pth"
     torch.save((Harmful(), torch.zeros(1)), path)
-    with pytest.raises(ValueError, match="more than tensors"):
+    with pytest.raises(ValueError, match="more than weights"):
         load_prior("brisque", path=path)
 
 
