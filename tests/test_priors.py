@@ -338,8 +338,7 @@ def test_a_report_has_a_line_per_picture_and_metric_and_the_means(cropping):
     report = score_pictures(images, [load_prior("corner"), brightness(xi3=0.6)])
     low, high = 1 / (1 + math.e), 1 / (1 + 1 / math.e)
     *lines, first, second = report.table.splitlines()
-    assert first.startswith("picture 1 is even all over")
-    assert second.startswith("picture 2 is even all over")
+    assert "1 is even all over" in first and "2 is even all over" in second  # noqa: PT018
     assert [line.split() for line in lines] == [
         ["picture", "metric", "quality", "raw", "score"],
         ["1", "corner", f"{low:.4f}", "0.4000"],
