@@ -127,7 +127,7 @@ def check_nodes(kind="sd15", control=""):
     (fidelity,) = run_node(
         fidelity_loss.FidelityLoss, name="low_resolution", scale=4, reduction="mse"
     )
-    options = {"steps": STEPS, "mixing": 0.93, "strength": 1.0}
+    options = {"steps": STEPS, "mixing": 0.93, "own_mixing": True, "strength": 1.0}
     options |= {"spacing": "trailing", "order": "fixed"}
     (latents,) = run_node(edict_invert.EdictInvert, backbone=bound, image=image, **options)
     back, _ = run_node(edict_reconstruct.EdictReconstruct, latents=latents)
@@ -142,7 +142,7 @@ def check_nodes(kind="sd15", control=""):
         **options,
     )
     optimised, _ = run_node(edict_reconstruct.EdictReconstruct, latents=best)
-    options = {"preset": "fast", "iterations": 1, "lam": -1.0, "strength": 1.0}
+    options = {"preset": "fast", "iterations": 1, "lam": 1.0, "strength": 1.0}
     enhanced, *_ = run_node(
         post_enhance.PostEnhance,
         image=image,
@@ -181,7 +181,13 @@ def check_batch(kind="sd15", control="control"):
 
     def most(length):
         counts.clear()
-        options = {"preset": "fast", "iterations": 1, "lam": -1.0, "strength": 1.0}
+        options = {
+            "preset": "fast",
+            "override": False,
+            "iterations": 1,
+            "lam": 1.0,
+            "strength": 1.0,
+        }
         image = picture(length).movedim(1, -1)
         run_node(
             post_enhance.PostEnhance,
