@@ -10,6 +10,7 @@ import sys
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path[:0] = [
@@ -82,6 +83,7 @@ def load_control():
 
 def run_node(node, **inputs):
     """As ComfyUI runs it; the outputs."""
+    node.hidden = SimpleNamespace(prompt={}, unique_id=None)  # as the server sets it
     with torch.inference_mode():
         return node.execute(**inputs).result
 
