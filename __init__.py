@@ -7,13 +7,14 @@ if TYPE_CHECKING:
     from .edict.backbones import load_backbone
     from .fidelity.loading import load_fidelity
     from .iqa_priors.loading import load_prior
-    from .map_estimation.enhance import Enhancer, enhance
+    from .map_estimation.enhance import enhance
+    from .map_estimation.enhancer import Enhancer
     from .map_estimation.settings import preset
 
 WEB_DIRECTORY = "./web"
 # The library's front door: what is behind it, torch first of all, is imported when it is used.
 _BEHIND = {
-    "Enhancer": "map_estimation.enhance",
+    "Enhancer": "map_estimation.enhancer",
     "enhance": "map_estimation.enhance",
     "load_backbone": "edict.backbones",
     "load_fidelity": "fidelity.loading",

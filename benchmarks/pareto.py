@@ -29,7 +29,7 @@ from latent_map.fidelity.pixel import psnr
 from latent_map.iqa_priors.loading import load_prior
 from latent_map.iqa_priors.niqe import load_niqe
 from latent_map.iqa_priors.prior import Prior
-from latent_map.map_estimation.enhance import Enhancer
+from latent_map.map_estimation.enhancer import Enhancer
 from latent_map.map_estimation.result import MapStep, Status
 from latent_map.map_estimation.settings import MapSettings
 from latent_map.map_estimation.solver import MapSolver

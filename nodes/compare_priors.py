@@ -19,7 +19,8 @@ from ..edict.backbones import load_backbone
 from ..fidelity.loading import load_fidelity
 from ..iqa_priors.loading import load_prior
 from ..iqa_priors.prior import check_prior
-from ..map_estimation.enhance import Enhancer, enhance_each
+from ..map_estimation.enhance import enhance_each
+from ..map_estimation.enhancer import Enhancer
 from ..map_estimation.settings import DEFAULT_PRESET, PRESETS
 from ..map_estimation.settings import preset as preset_settings
 from ..map_estimation.work import work_of

@@ -12,7 +12,8 @@ from ..edict.backbones import load_backbone
 from ..fidelity.loading import load_fidelity
 from ..files.image_values import even_remarks
 from ..iqa_priors.loading import load_prior
-from ..map_estimation.enhance import Enhancer, enhance_each
+from ..map_estimation.enhance import enhance_each
+from ..map_estimation.enhancer import Enhancer
 from ..map_estimation.report import in_force, plot_trace, summarise
 from ..map_estimation.restraints import GUARD_WEIGHT, Restraints
 from ..map_estimation.settings import DEFAULT_PRESET, PRESETS, MapSettings, Start

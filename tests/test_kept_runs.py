@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 from latent_map.fidelity.loading import load_fidelity
-from latent_map.map_estimation.enhance import Enhancer, enhance_each
+from latent_map.map_estimation.enhance import enhance_each
+from latent_map.map_estimation.enhancer import Enhancer
 from latent_map.map_estimation.result import Cancel
 from latent_map.map_estimation.resume import KeptRuns, best_of
 from latent_map.map_estimation.settings import MapSettings

@@ -44,6 +44,9 @@ def refuse_network(monkeypatch) -> None:
     monkeypatch.setattr(socket.socket, "connect", refuse)
 
 
+SHORT_STEP = 1e-3  # of a central difference in noise
+
+
 class Harmful:
     """Runs code where its pickle is read."""
 
@@ -165,3 +168,21 @@ class _Reconstruct(torch.autograd.Function):
 def differentiable_reconstruct(bijection, pair, memory="recompute"):
     """`reconstruct` and `pull_back` as an autograd function; one backward only."""
     return LatentPair(*_Reconstruct.apply(pair.x, pair.y, bijection, memory))
+
+
+def gradient_and_slope(solver) -> tuple[float, float]:
+    """The norm of a solver's gradient at its start, and the energy's slope along it, measured."""
+    descent = solver.begin(solver.space.start())
+
+    def energy(shift: float) -> float:
+        moved = [v.detach() + shift * g / norm for v, g in pairs]
+        with torch.no_grad():
+            latents = solver.space.synthesise(moved, with_gradient=False)
+            return float(solver._evaluate(latents, moved)[1].energy.double().mean())
+
+    latents = solver.space.synthesise(descent.variables, with_gradient=True).requires_grad_(True)
+    value = solver._evaluate(latents, descent.variables)[1].energy.mean()
+    gradients = solver._gradients(value, latents, descent.variables)
+    pairs = list(zip(descent.variables, gradients, strict=True))
+    norm = math.sqrt(sum(float(g.square().sum()) for g in gradients))
+    return norm, (energy(SHORT_STEP) - energy(-SHORT_STEP)) / (2 * SHORT_STEP)

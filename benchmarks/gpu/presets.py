@@ -13,7 +13,8 @@ from latent_map.edict.inversion import invert_picture, round_trip_error
 from latent_map.edict.inversion_options import InversionOptions
 from latent_map.fidelity.loading import load_fidelity
 from latent_map.iqa_priors.loading import load_prior
-from latent_map.map_estimation.enhance import Enhancer, enhance
+from latent_map.map_estimation.enhance import enhance
+from latent_map.map_estimation.enhancer import Enhancer
 from latent_map.map_estimation.gradient_check import GradientCheck, check_gradient
 from latent_map.map_estimation.settings import MapSettings, preset
 from latent_map.map_estimation.work import WatchedBackbone
