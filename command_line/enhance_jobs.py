@@ -22,6 +22,7 @@ from ..map_estimation.report import before_after_sheet, describe_run, summarise
 from ..map_estimation.restraints import Restraints
 from ..map_estimation.result import Cancel, MapResult, MapStep, NonFiniteError, Status
 from ..map_estimation.settings import MapSettings
+from ..map_estimation.starts import settings_for
 from ..map_estimation.words import what_changed
 from ..map_estimation.work import WatchedBackbone
 from .enhance_options import Options
@@ -120,7 +121,9 @@ def _work(
         if result.status not in UNFINISHED:
             _forget(options.state)
         bar.write(f"{target}: {summarise(result)}")
-    reports[job.name] = describe_run(before, result, tools.prior, tools.settings)
+    reports[job.name] = describe_run(
+        before, result, tools.prior, settings_for(tools.settings, tools.backbone)
+    )
     if options.sheet:
         write_image(options.sheet, before_after_sheet(before, result), picture.profile)
     if options.compare:

@@ -51,16 +51,25 @@ def summarise(result: MapResult) -> str:
     return f"quality {first.quality:.4f} -> {best.quality:.4f}, {chosen}; {result.status.value}"
 
 
-def in_force(settings: MapSettings) -> str:
-    """One line: the values that decide how far a picture moves, wherever they come from."""
+def in_force(settings: MapSettings, given_noise: bool = False) -> str:
+    """One line: the values that decide how far a picture moves, wherever they come from.
+
+    Args:
+        settings: as far as the backbone follows them, see `settings_for`.
+        given_noise: whether the ascent starts at noise that is there already.
+    """
     ascent = (
         f"in force: {settings.iterations} iterations of {settings.optimizer} at rate "
         f"{settings.learning_rate:g}, lambda {settings.lam:g}"
     )
     if settings.space == "pixel":
         return f"{ascent}, on pixels"
+    if settings.expectation:
+        ascent += f", expectation {settings.expectation:g}"
     inversion, start = settings.inversion, settings.start
-    if start != "input":
+    if given_noise:
+        start = "the noise given"
+    elif start != "input":
         share = f"{settings.blend:.0%} of the " if settings.blend < 1 else ""
         start = f"{share}{start} ({settings.draws} noises)"
     tile = inversion.tile or "the whole picture"

@@ -225,7 +225,7 @@ class LatentMapOptimizer(io.ComfyNode):
         progress = Progress(work, len(latents), interval)
         run = _Run(prior, fidelity, settings, regions, progress)
         optimised = (_optimise(item, index, run) for index, item in enumerate(latents))
-        best, results, lines = [], [], [in_force(settings)]
+        best, results, lines = [], [], [in_force(settings, given_noise=True)]
         for moved, result in progress.pictures(optimised):
             best.append(moved)
             results.append(result)

@@ -18,6 +18,7 @@ from ..map_estimation.report import in_force, plot_trace, summarise
 from ..map_estimation.restraints import GUARD_WEIGHT, Restraints
 from ..map_estimation.settings import DEFAULT_PRESET, PRESETS, MapSettings, Start
 from ..map_estimation.settings import preset as preset_settings
+from ..map_estimation.starts import settings_for
 from ..map_estimation.words import what_changed
 from ..map_estimation.work import work_of
 from .kept_runs import keep_runs
@@ -255,7 +256,8 @@ class PostEnhance(io.ComfyNode):
         backbone = backbone or load_backbone("pocket", device)
         interval = preview_interval(preview, preview_every)
         progress = Progress(work_of(backbone, settings), len(pixels), interval)
-        lines = [in_force(settings), *mask_remarks(masks), *even_remarks(pixels)]
+        shown = in_force(settings_for(settings, backbone))
+        lines = [shown, *mask_remarks(masks), *even_remarks(pixels)]
         enhancer = Enhancer(
             progress.watch(backbone),
             prior or load_prior("pocket", device),

@@ -93,7 +93,7 @@ def test_the_sample_gives_way_to_a_picture_of_yours(server, tmp_path):
 
 def test_the_node_shows_the_values_in_force(server):
     values, line = said(server, enhancement(preset="gentle", iterations=2, lam=0.5))
-    assert values.startswith("in force: 2 iterations of adam at rate 0.001, lambda 0.5; start: 50%")
+    assert values.startswith("in force: 2 iterations of adam at rate 0.001, lambda 0.5, exp")
     assert line.startswith("quality ")
 
 

@@ -7,6 +7,8 @@ import sys
 import pytest
 import torch
 from latent_map.fidelity.loading import load_fidelity
+from latent_map.map_estimation.report import in_force
+from latent_map.map_estimation.settings import PRESETS
 from latent_map.map_estimation.words import what_changed
 
 from .simulated_comfyui import simulated_nodes
@@ -95,4 +97,16 @@ def test_regions_hold_their_part_and_an_unpainted_one_is_said(post_enhance):
 def test_the_values_in_force_are_the_presets_where_nothing_overrides_them(post_enhance):
     image = picture().movedim(1, -1)
     _, summary, *_ = enhanced(post_enhance, image, override=False, preset="gentle", iterations=9)
-    assert summary.startswith("in force: 2 iterations of adam at rate 0.001, lambda 3; start: 50%")
+    wanted = "in force: 2 iterations of adam at rate 0.001, lambda 3, expectation 1; start: 50%"
+    assert summary.startswith(wanted)
+
+
+def test_the_values_in_force_are_those_that_the_backbone_can_follow(post_enhance):
+    backbone = ToyBackbone()
+    backbone.conditioned = False
+    _, summary, *_ = enhanced(post_enhance, picture().movedim(1, -1), backbone=backbone)
+    assert "lambda 3; start: input; " in summary
+
+
+def test_noise_that_is_given_is_said_to_be_the_start():
+    assert "; start: the noise given; " in in_force(PRESETS["fast"], given_noise=True)
