@@ -28,9 +28,9 @@ class BackboneChoice:
         metavar="PATH",
     )
     acceleration: Acceleration = option(
-        "how networks are called: graph replays CUDA graphs, compile takes torch.compile (minutes "
-        "at the first call of each picture size), none calls them plainly; auto (default) is none "
-        "until graphs, which are for checkpoints on CUDA, have been run on a GPU",
+        "how networks are called: graph replays CUDA graphs (of checkpoints, on CUDA), compile "
+        "takes torch.compile (minutes at the first call of each picture size), none calls them "
+        "plainly; auto (default) is graph where that is possible, else none",
         default="auto",
     )
     compile: bool = option("the same as --acceleration compile", default=False)

@@ -10,8 +10,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from latent_map.edict.backbones import load_backbone
+from latent_map.edict.backbones import BACKBONES, load_backbone
 from latent_map.edict.backbones.graphed import MOST_SHAPES, GraphedBackbone
+from latent_map.edict.backbones.pocket.backbone import load_pocket
 from latent_map.edict.backbones.stable_diffusion.denoiser import UNetDenoiser
 from latent_map.edict.bijections.bijection import LatentPair
 from latent_map.edict.bound_picture import bind_picture
@@ -247,6 +248,46 @@ def test_a_network_whose_label_the_processor_reads_cannot_be_captured(models, ca
     assert "not permitted when stream is capturing" in caplog.text
 
 
+class _Frozen:
+    """A capture that misses something: what is replayed is the `number`-th captured, as it was."""
+
+    def __init__(self, number, spoil=lambda output: output):
+        self.left, self.spoil = number, spoil
+
+    def __call__(self, function):
+        output = function()
+        self.left -= 1
+        return (lambda: self.spoil(output)) if self.left == 0 else function
+
+
+@pytest.mark.parametrize("number", [1, 2])  # the call, and its product
+def test_a_graph_that_says_something_else_is_not_believed(models, caplog, number):
+    plain = load(models, "sd15", controlnet=str(models / "sd15_control"))
+    found = gradient(GraphedBackbone(plain, _Frozen(number)), "store")
+    assert torch.equal(found, gradient(plain, "store"))
+    (record,) = caplog.records
+    assert "away from a plain one" in record.message
+
+
+def test_a_graph_that_gives_no_numbers_is_not_believed(models, caplog):
+    plain = load(models, "sd15")
+    broken = GraphedBackbone(plain, _Frozen(1, lambda output: output * torch.nan))
+    latents = (b.bind(IMAGE).denoiser(LATENT, 500.0) for b in (broken, plain))
+    assert torch.equal(*latents)
+    assert "away from a plain one" in caplog.text
+
+
+def test_what_is_captured_is_compared_once(small, capture):
+    calls = []
+    inner = small.bind(IMAGE).denoiser.inner
+    counted = inner.holding(inner.bound())
+    counted.networks.unet.register_forward_pre_hook(lambda *_: calls.append(1))
+    for label in (500.0, 300.0, 100.0):
+        small.graphs.call(counted, LATENT, label)
+    # Captured, replayed three times (each of which is a call in this simulation), compared once.
+    assert (capture.captures, capture.replays, len(calls)) == (1, 3, 5)
+
+
 # How it is chosen
 
 
@@ -254,6 +295,29 @@ def test_states_mix_since_bits_do(plain, graphed):
     assert (graphed.name, graphed.recipe) == (plain.name, plain.recipe)
     assert graphed.schedule(5) == plain.schedule(5)
     assert (graphed.multiple, graphed.reach) == (plain.multiple, plain.reach)
+
+
+@pytest.mark.parametrize(
+    ("device", "acceleration", "capturable", "wanted"),
+    [
+        ("cuda", "auto", True, True),
+        ("cuda:1", "auto", True, True),
+        ("cuda", "none", True, False),
+        ("cuda", "auto", False, False),
+        ("mps", "auto", True, False),
+    ],
+)
+def test_auto_takes_graphs_where_there_are_any(
+    monkeypatch, device, acceleration, capturable, wanted
+):
+    row = BACKBONES["pocket"]._replace(module=__name__, function="no_device", capturable=capturable)
+    monkeypatch.setitem(BACKBONES, "pocket", row)
+    found = load_backbone("pocket", device, acceleration=acceleration)
+    assert isinstance(found, GraphedBackbone) == wanted
+
+
+def no_device(_device):
+    return load_pocket()
 
 
 def test_auto_takes_no_graphs_on_the_cpu(models):

@@ -63,7 +63,7 @@ def load_backbone(
         compile: another word for the acceleration "compile".
         acceleration: how its networks are called. "graph" captures their calls as CUDA graphs and
             replays them, "compile" takes torch.compile, minutes at each picture size's first call,
-            "none" calls them plainly; "auto" is "none" until graphs have been run on a GPU.
+            "none" calls them plainly; "auto" is "graph" where that is possible, else "none".
         options: the attributes of the type's options.
     Raises: ValueError for an unknown name, unusable weights, or graphs where there are none.
     """
@@ -77,7 +77,7 @@ def load_backbone(
             f"{name} on {device} is not such, choose auto"
         )
     backbone = row.load(device, **options)
-    if chosen == "graph":
+    if chosen == "graph" or (chosen == "auto" and row.capturable and on_cuda):
         from .graphed import GraphedBackbone
 
         return GraphedBackbone(backbone)

@@ -6,8 +6,9 @@ is a graph of the call without gradient, and one of call and vector-Jacobian pro
 keeps no activations between the two. So with n calls, F one of them and B its product, a tape that
 keeps all calls costs nF + n(F + B) and next to no memory, and "auto" finds that it can keep all.
 
-What a capture or a replay fails on is computed by plain calls instead, from then on, with one
-warning.
+Graphs are captured while their buffers hold zeros, and the first replay of each is compared with a
+plain call: what a capture froze, or missed, shows there. Where one of these fails, plain calls are
+made instead, from then on, with one warning.
 """
 
 import logging
@@ -29,6 +30,9 @@ log = logging.getLogger(__name__)
 # Whole pictures and tiles of one size, the parts at a border, and a picture of another size.
 MOST_SHAPES = 4
 WARM_UP = 3  # calls before a capture: libraries choose their kernels in the first ones
+# A replayed call has a plain one's bits. Backward kernels may add up in any order: of the product's
+# norm.
+TOLERANCE = 0.01
 
 Replay = Callable[[], Tensor]
 Capture = Callable[[Callable[[], Tensor]], Replay]
@@ -216,27 +220,39 @@ class _Captured:
 
     def __init__(self, denoiser: CapturableDenoiser, latent: Tensor, capture: Capture):
         self._capture = capture
-        self._latent = latent.clone().requires_grad_(True)
+        self._latent = torch.zeros_like(latent).requires_grad_(True)
         self._label = torch.zeros(1, device=latent.device)
         self._bound = {name: tensor.clone() for name, tensor in denoiser.bound().items()}
-        self._denoiser, self._holds = denoiser.holding(self._bound), denoiser
+        self._denoiser = denoiser.holding(self._bound)
+        self._holds: CapturableDenoiser | None = None
         self._calls: Replay | None = None
         self._product: tuple[Tensor, Replay] | None = None
         self._gradient = self._latent.detach()  # of the output, once its product is captured
+        self._is_product_compared = False
 
     def call(self, denoiser: CapturableDenoiser, latent: Tensor, label: float) -> Tensor:
+        is_first = self._calls is None
+        self._calls = self._calls or self._captured(self._call)
         self._load(denoiser, latent, label)
-        self._calls = self._calls or self._capture(self._call)
         # The next replay overwrites its own output, and perhaps that of other graphs.
-        return self._calls().clone()
+        output = self._calls().clone()
+        if is_first:
+            with torch.no_grad():
+                _compare(output, denoiser(latent, label), 0.0)
+        return output
 
     def pull_back(
         self, denoiser: CapturableDenoiser, latent: Tensor, label: float, gradient: Tensor
     ) -> Tensor:
-        self._load(denoiser, latent, label)
         buffer, pulls_back = self.capture_product(gradient)
+        self._load(denoiser, latent, label)
         buffer.copy_(gradient)
-        return pulls_back().clone()
+        product = pulls_back().clone()
+        if not self._is_product_compared:
+            plain = vector_jacobian(*with_graph(denoiser, latent, label), gradient)
+            _compare(product, plain, TOLERANCE)
+            self._is_product_compared = True
+        return product
 
     def capture_product(self, output: Tensor) -> tuple[Tensor, Replay]:
         """The buffer of the output's gradient, and what replays the product."""
@@ -244,8 +260,15 @@ class _Captured:
             self._gradient = torch.zeros_like(output)
             # Who measures what a call keeps for its gradient is not to count what a capture used.
             with saved_tensors_hooks(Tensor.detach, lambda kept: kept):
-                self._product = self._gradient, self._capture(self._pull_back)
+                self._product = self._gradient, self._captured(self._pull_back)
         return self._product
+
+    def _captured(self, function: Callable[[], Tensor]) -> Replay:
+        with torch.no_grad():
+            for buffer in (self._latent, self._label, *self._bound.values()):
+                buffer.zero_()
+        self._holds = None
+        return self._capture(function)
 
     @torch.no_grad()
     def _load(self, denoiser: CapturableDenoiser, latent: Tensor, label: float) -> None:
@@ -264,3 +287,10 @@ class _Captured:
         with torch.enable_grad():
             output = self._denoiser(self._latent, self._label)
         return vector_jacobian(self._latent, output, self._gradient)
+
+
+def _compare(replayed: Tensor, plain: Tensor, tolerance: float) -> None:
+    """Raise RuntimeError if two results differ by more than a share of the plain one's norm."""
+    apart = float((replayed - plain).norm())
+    if not apart <= tolerance * float(plain.norm()):
+        raise RuntimeError(f"a replayed call is {apart:.3g} away from a plain one")
