@@ -10,8 +10,10 @@ from ..iqa_priors.catalog import PRIORS
 from ..iqa_priors.choices import Crops
 from ..iqa_priors.loading import load_prior, missing_prior
 from ..iqa_priors.prior_row import PriorRow
+from ..iqa_priors.views import VIEWS
 from .schema_fields import found_as
 from .session import outside_inference_mode
+from .shared_inputs import advanced
 from .sockets import CATEGORY
 from .sockets import IqaPrior as IqaPriorSocket
 from .weight_files import facts, marked, model_folders, unmarked, usable
@@ -27,10 +29,26 @@ def _calibrations() -> dict[str, Path]:
     return by_name
 
 
-def _more(row: PriorRow) -> list[str]:
-    memory = row.memory_mb_per_mpixel
+def _views() -> io.Int.Input:
+    widget = io.Int.Input(
+        "views",
+        default=1,
+        min=1,
+        max=len(VIEWS),
+        optional=True,
+        tooltip="How many views of the picture the quality is the mean of: itself, mirrored, "
+        "shifted by a few pixels, lightly compressed. What fools the model in one hardly fools it "
+        "in all. The model's time and memory grow with it: 4 views take four times as much. IQA "
+        "Score looks at the picture alone.",
+    )
+    return advanced(widget)
+
+
+def _more(row: PriorRow, views: int) -> list[str]:
+    memory = (row.memory_mb_per_mpixel or 0) * views
     remarks = [] if row.calibrated else ["provisional calibration"]
     remarks += ["scoring only"] if row.no_gradient else []
+    remarks += [f"in {views} views"] if views > 1 else []
     return remarks + ([f"its gradient keeps {memory} MB a megapixel"] if memory else [])
 
 
@@ -76,6 +94,7 @@ class IqaPrior(io.ComfyNode):
                     "most models provisional. Or a JSON file in models/iqa, made by `python -m "
                     "latent_map calibrate`.",
                 ),
+                _views(),
             ],
             outputs=[
                 IqaPriorSocket.Output(
@@ -95,7 +114,9 @@ class IqaPrior(io.ComfyNode):
 
     @classmethod
     @outside_inference_mode
-    def execute(cls, name: str, crops: str = "cover", calibration: str = BUILT_IN) -> io.NodeOutput:
+    def execute(
+        cls, name: str, crops: str = "cover", calibration: str = BUILT_IN, views: int = 1
+    ) -> io.NodeOutput:
         """Load it onto ComfyUI's device."""
         name = unmarked(name)
         prior = load_prior(
@@ -104,6 +125,7 @@ class IqaPrior(io.ComfyNode):
             calibration=_calibrations().get(calibration),
             crops=crops,  # pyright: ignore - the combo has only those
             folders=model_folders(),
+            views=views,
         )
         row = PRIORS[name]
-        return io.NodeOutput(prior, ui=ui.PreviewText(facts(name, row, *_more(row))))
+        return io.NodeOutput(prior, ui=ui.PreviewText(facts(name, row, *_more(row, views))))
