@@ -11,6 +11,7 @@ from comfy_api.latest import io
 
 from ..edict.backbones import load_backbone
 from ..edict.backbones.stable_diffusion.options import Precision
+from ..edict.choices import Acceleration
 from .schema_fields import found_as
 from .session import outside_inference_mode
 from .shared_inputs import advanced, control_strength, guidance
@@ -19,6 +20,7 @@ from .sockets import CATEGORY, Backbone
 NOTHING = "none"
 # The node's words, which are ComfyUI's, and the library's.
 PREDICTIONS = {"auto": "auto", "epsilon": "eps", "v": "v"}
+ACCELERATIONS = ("acceleration", "compile")  # any backbone has them
 SEESR = "seesr"  # folder of ComfyUI's models, and name in extra_model_paths.yaml
 
 
@@ -111,8 +113,7 @@ def _options() -> list[Any]:
                 "compile",
                 default=False,
                 optional=True,
-                tooltip="Run the networks through torch.compile: minutes at the first call of each "
-                "picture size, faster calls after that. Falls back with a warning where it fails.",
+                tooltip="The same as acceleration compile, from before there was that choice.",
             )
         ),
         advanced(
@@ -125,13 +126,26 @@ def _options() -> list[Any]:
                 ".yaml beside it says. Choose v for a v-prediction checkpoint that gives noise.",
             )
         ),
+        advanced(
+            io.Combo.Input(
+                "acceleration",
+                options=list(get_args(Acceleration)),
+                default="auto",
+                optional=True,
+                tooltip="How the networks are called. graph: replayed as CUDA graphs: the same "
+                "bits, sooner; for checkpoints on CUDA, not yet run on a GPU by its "
+                "authors, so each is compared with a plain call at first. auto: graph "
+                "where possible, else none. none: plainly. compile: torch.compile, "
+                "minutes at first. What fails goes on plainly.",
+            )
+        ),
     ]
 
 
 def _resolve(name: str, options: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """Name and options of `load_backbone` from the node's inputs."""
     if name == "pocket":
-        return name, {"compile": options.get("compile", False)}
+        return name, {key: options[key] for key in ACCELERATIONS if key in options}
     prefix = name.partition(": ")[0]
     base, controlnet = options.pop("base", NOTHING), options.pop("controlnet", NOTHING)
     prediction = PREDICTIONS[options.pop("prediction", "auto")]

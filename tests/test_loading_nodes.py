@@ -4,6 +4,8 @@ import sys
 
 import pytest
 import torch
+from latent_map.edict.backbones.compiled import CompiledBackbone
+from latent_map.edict.backbones.pocket.backbone import PocketBackbone
 
 from .simulated_comfyui import simulated_nodes
 from .toys import picture
@@ -16,7 +18,7 @@ def nodes():
     with simulated_nodes():
         yield {
             name: sys.modules[f"latent_map.nodes.{name}"]
-            for name in ("iqa_prior", "combine_priors")
+            for name in ("iqa_prior", "combine_priors", "load_backbone")
         }
 
 
@@ -42,3 +44,33 @@ def test_combined_priors_keep_their_views(nodes, prior):
     combine = nodes["combine_priors"].CombinePriors.execute
     (both,) = combine(prior_a=prior(views=2), weight_a=1.0, prior_b=prior(), weight_b=1.0)
     assert [each.views for each in both.priors] == [2, 1]
+
+
+@pytest.mark.parametrize(
+    ("widgets", "kind"),
+    [
+        ({}, PocketBackbone),
+        ({"compile": False}, PocketBackbone),
+        ({"compile": True}, CompiledBackbone),
+        ({"compile": True, "acceleration": "auto"}, CompiledBackbone),
+        ({"compile": False, "acceleration": "compile"}, CompiledBackbone),
+        ({"acceleration": "none"}, PocketBackbone),
+    ],
+)
+def test_the_acceleration_is_the_librarys_and_the_toggle_of_before_still_counts(
+    nodes, widgets, kind
+):
+    (backbone,) = nodes["load_backbone"].LoadBackbone.execute(**AS_BEFORE, **widgets)
+    assert type(backbone) is kind
+
+
+@pytest.mark.parametrize(
+    ("widgets", "complaint"),
+    [
+        ({"acceleration": "graph"}, "needs a CUDA device"),
+        ({"compile": True, "acceleration": "none"}, "give one of them"),
+    ],
+)
+def test_an_acceleration_that_cannot_be_is_refused(nodes, widgets, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        nodes["load_backbone"].LoadBackbone.execute(**AS_BEFORE, **widgets)

@@ -115,6 +115,8 @@ def test_what_is_left_out_is_as_in_the_paper(tmp_path):
             "backbone = 'diffusers'\nbackbone_options = { path = 'no' }\npreset =",
             "there is no",
         ),
+        ("preset =", "acceleration = 'fast'\npreset =", "give 'auto' or 'graph' or 'compile' or"),
+        ("preset =", "acceleration = 'none'\ncompile = true\npreset =", "give one of them"),
         ("preset =", 'calibration = "c.json"\npreset =', "calibration is for a single prior"),
         ('"lpips"', '"psnr"', "unknown fidelity 'psnr'"),
         ('"vgg16"', '"clip"', "features is 'clip': give 'vgg16' or 'colours_and_edges'"),
@@ -130,6 +132,15 @@ def test_what_cannot_be_is_refused_in_one_line(tmp_path, old, new, complaint):
     with pytest.raises(ValueError, match=r"study\.toml") as caught:
         load_study(write(tmp_path, FULL.replace(old, new, 1)))
     assert complaint in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "acceleration"),
+    [("", "auto"), ("acceleration = 'none'\n", "none"), ("compile = true\n", "compile")],
+)
+def test_how_a_backbone_is_called_can_be_chosen(tmp_path, given, acceleration):
+    study = load_study(write(tmp_path, FULL.replace("preset =", given + "preset =")))
+    assert study.entrants["two judges"].acceleration == acceleration
 
 
 def test_one_entrant_is_no_study(tmp_path):

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...edict.backbones import BACKBONES
+from ...edict.backbones import BACKBONES, chosen_acceleration
 from ...edict.bijections import BIJECTIONS, changed
+from ...edict.choices import Acceleration
 from ...edict.inversion_options import InversionOptions
 from ...fidelity.loading import load_fidelity, missing_fidelity
 from ...files.weight_files import find_file, standard_folders
@@ -46,7 +47,8 @@ class RestorerTable:
         inversion: of `InversionOptions`; its table `bijection` has a name and options.
         backbone: a type of backbone.
         backbone_options: of that type, as path.
-        compile: its networks through torch.compile.
+        acceleration: how its networks are called, see `load_backbone`.
+        compile: another word for the acceleration "compile".
     """
 
     name: str
@@ -58,6 +60,7 @@ class RestorerTable:
     inversion: Chosen = field(default_factory=Chosen)
     backbone: str = "pocket"
     backbone_options: Chosen = field(default_factory=Chosen)
+    acceleration: Acceleration = "auto"
     compile: bool = False
 
 
@@ -73,7 +76,7 @@ class Restorer:
         settings: of the ascent.
         backbone: a type of backbone.
         backbone_options: of that type.
-        compile: its networks through torch.compile.
+        acceleration: how its networks are called.
     """
 
     name: str
@@ -83,7 +86,7 @@ class Restorer:
     settings: MapSettings
     backbone: str
     backbone_options: Mapping[str, Any]
-    compile: bool
+    acceleration: Acceleration
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -142,7 +145,7 @@ class Restorer:
 
     def _backbone(self, device: str) -> Backbone:
         options = json.dumps(dict(self.backbone_options), sort_keys=True)
-        return _backbone(self.backbone, options, self.compile, device)
+        return _backbone(self.backbone, options, self.acceleration, device)
 
     def _prior(self, device: str) -> Prior:
         return _prior(self.priors, json.dumps(self.calibration), device)
@@ -152,10 +155,10 @@ class Restorer:
 
 
 @functools.lru_cache(maxsize=1)
-def _backbone(name: str, options: str, compile: bool, device: str) -> Backbone:
+def _backbone(name: str, options: str, acceleration: Acceleration, device: str) -> Backbone:
     from ...edict.backbones import load_backbone
 
-    return load_backbone(name, device, compile, **json.loads(options))
+    return load_backbone(name, device, acceleration=acceleration, **json.loads(options))
 
 
 @functools.lru_cache(maxsize=1)
@@ -207,7 +210,7 @@ def read_restorer(table: Mapping[str, Any], where: str, root: Path) -> Restorer:
             _settings(given, where),
             given.backbone,
             _backbone_options(given, where, root),
-            given.compile,
+            chosen_acceleration(given.compile, given.acceleration),
         )
     except ValueError as error:
         text = str(error)
