@@ -25,6 +25,10 @@ def test_a_locale_has_the_keys_of_english(language):
         assert other["outputs"].keys() == texts["outputs"].keys()
         assert other["display_name"]
         assert other["description"]
+        for kind in ("inputs", "outputs"):
+            for label, text in other[kind].items():
+                assert text["name"], (name, label)
+                assert text["tooltip"], (name, label)
 
 
 @pytest.mark.parametrize("language", sorted(MADE))
@@ -52,9 +56,11 @@ def test_no_word_is_left_over():
         assert set(words["nodes"]) == set(nodes), path
 
 
-def test_a_node_with_tooltips_has_all_of_them():
+def test_no_tooltip_is_missing_or_left_over():
     nodes = recorded()
     for path in LOCALES.glob("*/tooltips.json"):
-        for name, said in json.loads(path.read_text(encoding="utf-8")).items():
+        tooltips = json.loads(path.read_text(encoding="utf-8"))
+        assert set(tooltips) == set(nodes), path
+        for name, said in tooltips.items():
             assert set(said["inputs"]) == {label for label, *_ in inputs_of(nodes[name])}, name
             assert len(said["outputs"]) == len(nodes[name]["output_name"]), name

@@ -4,7 +4,7 @@
 
 English is what the schemas say (tests/data/object_info.json); others are made of
 locales/LANGUAGE/words.json (`names` of inputs and outputs, `nodes` with title and description) and
-of tooltips.json beside it, of whichever nodes it holds; the others' tooltips stay English.
+of tooltips.json beside it.
 """
 
 import json
@@ -57,26 +57,22 @@ def translated(nodes: dict[str, Texts], words: Texts, tooltips: Texts) -> Texts:
     made = {}
     for name, node in nodes.items():
         title, description = words["nodes"][name]
-        said = tooltips.get(name, {"inputs": {}, "outputs": [None] * len(node["output_name"])})
+        said = tooltips[name]
         made[name] = {
             "display_name": title,
             "description": description,
             "inputs": {
-                key(label): _texts(words["names"][label], said["inputs"].get(label))
+                key(label): {"name": words["names"][label], "tooltip": said["inputs"][label]}
                 for label, *_ in inputs_of(node)
             },
             "outputs": {
-                str(index): _texts(words["names"][label], tooltip)
+                str(index): {"name": words["names"][label], "tooltip": tooltip}
                 for index, (label, tooltip) in enumerate(
                     zip(node["output_name"], said["outputs"], strict=True)
                 )
             },
         }
     return made
-
-
-def _texts(name: str, tooltip: str | None) -> Texts:
-    return {"name": name} if tooltip is None else {"name": name, "tooltip": tooltip}
 
 
 def locales() -> dict[str, Texts]:
