@@ -18,8 +18,11 @@ START, END = "<!-- catalogue -->", "<!-- end of the catalogue -->"
 def pages() -> dict[Path, str]:
     """The help pages as they should be."""
     tables = {"DLM_IqaPrior": _priors(), "DLM_FidelityLoss": _measures()}
-    files = {PAGES / f"{node}.md": lines for node, lines in tables.items()}
-    return {page: _with(page, lines) for page, lines in files.items()}
+    return {
+        page: _with(page, lines)
+        for node, lines in ((node, tuple(rows)) for node, rows in tables.items())
+        for page in (PAGES / f"{node}.md", *PAGES.glob(f"{node}/*.md"))
+    }
 
 
 def _with(page: Path, lines: Iterable[str]) -> str:
