@@ -33,6 +33,7 @@ def left_out(path: str) -> bool:
 
 
 def test_the_pack_says_where_it_lives():
+    """Their form, and that the pictures are there; the addresses are assumed: none is visited."""
     urls = PROJECT["project"]["urls"]
     assert urls["Repository"].startswith("https://")
     assert all(url.startswith("https://") for url in urls.values())
