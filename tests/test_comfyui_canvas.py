@@ -8,6 +8,7 @@ import urllib.parse
 import urllib.request
 
 import pytest
+from PIL import Image
 
 from .comfyui.needed import in_the_frontend, need_comfyui
 from .comfyui.record_schemas import searched
@@ -18,7 +19,9 @@ need_comfyui()
 FOLDER = REPOSITORY / "workflows"
 HERE = REPOSITORY / "tests" / "comfyui"
 SHIPPED = sorted(path.stem for path in FOLDER.glob("*.json"))
+BLUEPRINTS = sorted(path.stem for path in (REPOSITORY / "subgraphs").glob("*.json"))
 NO_DOWNLOAD = ["Enhance a picture", "Enhance step by step", "Score pictures", "Compare priors"]
+COLOURS = 2000  # of a node with a photograph; without one there are some 200
 SEESR = ("models/seesr/controlnet", "models/diffusers/stable-diffusion-2-base")
 
 
@@ -98,22 +101,29 @@ def with_a_picture(blueprint: dict) -> dict:
     graph["links"].append([9001, 1001, 0, host["id"], 0, "IMAGE"])
     host["inputs"][0]["link"] = 9001
     graph["last_node_id"], graph["last_link_id"] = 1001, 9001
+    graph["extra"]["ds"] = {"scale": 1, "offset": [620, 160]}  # both nodes are seen
     return graph
 
 
 def test_the_blueprints_are_offered(server):
     offered = server.request("/global_subgraphs").values()
     ours = {item["name"] for item in offered if item["info"]["node_pack"].endswith("latent-map")}
-    assert ours == {path.stem for path in (REPOSITORY / "subgraphs").glob("*.json")}
+    assert ours == set(BLUEPRINTS)
 
 
-def test_a_blueprint_runs_on_the_canvas(server, tmp_path):
-    path = REPOSITORY / "subgraphs" / "Enhance picture (latent MAP).json"
-    graph = tmp_path / "graph.json"
+@pytest.mark.parametrize("mode", ["classic", "nodes2"])
+@pytest.mark.parametrize("name", BLUEPRINTS)
+def test_a_blueprint_runs_and_shows_its_picture_outside(server, name, mode, tmp_path):
+    path = REPOSITORY / "subgraphs" / f"{name}.json"
+    graph, photograph = tmp_path / "graph.json", tmp_path / "canvas.png"
     graph.write_text(json.dumps(with_a_picture(json.loads(path.read_text()))))
-    result = in_the_frontend("canvas.mjs", server.url, graph, tmp_path / "canvas.png")
+    result = in_the_frontend("canvas.mjs", server.url, graph, photograph, mode)
     assert result["success"]
     assert any(output.get("images") for output in result["outputs"].values())
+    (place,) = result["subgraphs"]
+    with Image.open(photograph) as canvas:
+        node = canvas.convert("RGB").crop(tuple(map(round, place)))
+    assert len(node.getcolors(node.width * node.height) or ()) > COLOURS
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,9 @@
 //
 // With `graph` nothing is queued: a workflow whose files are not there, as it lies on the canvas.
 // With `nodes2` the canvas is that of Nodes 2.0, otherwise the classic one.
-// Prints one JSON line {nodes, missing, success, error, prompt, outputs, seconds}; exit status 0 only if every
-// node type exists and the run succeeded. `prompt` is what the frontend sent, in API format; `outputs` what
-// nodes showed, by id.
+// Prints one JSON line {nodes, missing, success, error, prompt, outputs, subgraphs, seconds}; exit status 0 only if
+// every node type exists and the run succeeded. `prompt` is what the frontend sent, in API format; `outputs` what
+// nodes showed, by id; `subgraphs` where those nodes are in the photograph: left, top, right, bottom.
 // PLAYWRIGHT_CORE: folder of playwright-core; CHROMIUM: the browser; CANVAS_TIMEOUT: seconds.
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { createRequire } from "node:module";
@@ -80,6 +80,14 @@ function pictured() {
   return nodes.every((node) => node.imgs?.every((image) => image.complete));
 }
 
+function subgraphsOnScreen() {
+  const { scale, offset } = app.canvas.ds;
+  const { left, top } = app.canvas.canvas.getBoundingClientRect();
+  const place = ([x, y]) => [left + (x + offset[0]) * scale, top + (y + offset[1]) * scale];
+  const hosts = app.graph.nodes.filter((node) => node.subgraph);
+  return hosts.map(({ pos, size }) => [...place(pos), ...place([pos[0] + size[0], pos[1] + size[1]])]);
+}
+
 function within(promise, seconds, what) {
   const late = (_, reject) =>
     setTimeout(() => reject(new Error(`${what} took more than ${seconds} s`)), 1000 * seconds).unref();
@@ -114,7 +122,7 @@ async function run(page, workflowPath, screenshotPath, graphOnly) {
   if (ran.prompt && ran.success) await page.waitForFunction(pictured); // after the success message
   await page.waitForTimeout(1500);
   await page.screenshot({ path: screenshotPath });
-  return { ...loaded, ...ran };
+  return { ...loaded, ...ran, subgraphs: await page.evaluate(subgraphsOnScreen) };
 }
 
 async function main([url, workflowPath, screenshotPath, ...more]) {
