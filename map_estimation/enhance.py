@@ -1,25 +1,22 @@
 """Post-enhancement of whole pictures: any size, any batch, never worse than the input."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..edict.bijections.bijection import LatentPair
-from ..edict.bound_picture import bind_picture
-from ..edict.inversion import InvertedPicture
 from ..edict.protocols import Backbone
 from ..fidelity.fidelity import Fidelity
 from ..files.written import remove
 from ..iqa_priors.prior import Prior
 from .enhancer import Enhancer
+from .kept_runs import KeptRuns, StateFile, check_state
 from .restraints import FREE, Restraints, is_grey
 from .result import MapResult, NonFiniteError, Status, TraceRow
-from .resume import KeptRuns, describe_run, go_on, read_run, run_and_keep
+from .resume import describe_run, read_run, run_kept
 from .settings import MapSettings
 from .solver import Callback, MapSolver
 
@@ -85,45 +82,39 @@ def enhance_each(
     """
     enhancer = enhancer.fitted()
     enhancer.check(image, restraints)
-    if isinstance(state, Path) and len(image) > 1:
-        raise ValueError(f"a state file keeps one picture, the batch holds {len(image)}")
-
-    kept: list[Path] = []  # of the batch's pictures that are done
+    check_state(state, len(image))
+    kept: list[StateFile] = []  # of the batch's pictures that are done
 
     def one(index: int, cancelled: bool) -> MapResult:
         item = image[index : index + 1].detach().to(device or image.device).clamp(0, 1)
         item = item.to(torch.promote_types(item.dtype, torch.float32))  # half is for networks
         held = replace(restraints.item(index, device), grey=restraints.grey or is_grey(item))
-        report = _numbered(callback, index, len(image))
+        report = numbered(callback, index, len(image))
         if enhancer.settings.changes_nothing or held.forbids_all:
             return _untouched(item, Status.NOTHING_TO_DO)
         if cancelled:
             return _untouched(item, Status.CANCELLED)
         name = f"picture {index + 1} of {len(image)}" if len(image) > 1 else ""
         if not isinstance(state, KeptRuns):
-            return _enhance_one(item, enhancer, held, report, state, name)
-        kept.append(path := state.path(_describe(item, enhancer, held, None)))
-        state.prepare(path)
+            file = None if state is None else StateFile(state)
+            return _enhance_one(item, enhancer, held, report, file, name)
+        kept.append(file := state.file(describe_run(item, enhancer, held, None), len(image) > 1))
         try:
-            return _enhance_one(item, enhancer, held, report, path, name, state.tell)
+            return _enhance_one(item, enhancer, held, report, file, name)
         except NonFiniteError:
-            remove(path)  # going on from there would break down again
+            state.release([file])  # going on from there would break down again
             raise
 
-    return _in_turn(one, len(image), kept)
+    def each() -> Iterator[MapResult]:
+        cancelled = False
+        for index in range(len(image)):
+            result = one(index, cancelled)
+            cancelled = cancelled or result.status is Status.CANCELLED
+            yield result
+        if isinstance(state, KeptRuns) and not cancelled:
+            state.release(kept)
 
-
-def _in_turn(
-    one: Callable[[int, bool], MapResult], count: int, kept: list[Path]
-) -> Iterator[MapResult]:
-    """The results one by one; states kept for the batch's sake go when all of it is done."""
-    cancelled = False
-    for index in range(count):
-        result = one(index, cancelled)
-        cancelled = cancelled or result.status is Status.CANCELLED
-        yield result
-    for path in () if cancelled else kept:
-        path.unlink(missing_ok=True)
+    return each()
 
 
 def _enhance_one(
@@ -131,30 +122,21 @@ def _enhance_one(
     enhancer: Enhancer,
     restraints: Restraints,
     callback: Callback | None,
-    state: Path | None,
+    file: StateFile | None,
     name: str,
-    tell: Callable[[str], None] | None = None,
 ) -> MapResult:
-    """Enhance one picture; one of a batch, which has a name, gives what it had reached.
-
-    Where somebody is told, the states of a batch's pictures are kept when they are done, too.
-    """
-    saved = read_run(state)
+    """Enhance one picture; one of a batch, which has a name, gives what it had reached."""
+    saved = None if file is None else read_run(file.path)
     if saved is not None:
         enhancer = replace(enhancer, settings=saved.settle_tile(enhancer.settings))
     settings, (space, objective) = enhancer.settings, enhancer.problem(picture, restraints)
     solver = MapSolver(space, picture, objective, settings, restraints.of(picture))
     try:
-        if state is None:
+        if file is None:
             result = solver.run(callback)
         else:
-            description = _describe(picture, enhancer, restraints, space.tile)
-            if saved is not None:
-                go_on(solver, saved, description)
-                if tell is not None:
-                    tell(f"went on from iterate {solver.progress.iteration} of {state}")
-            finished = tell is not None and bool(name)
-            result = run_and_keep(solver, callback, state, description, tell, finished)
+            description = describe_run(picture, enhancer, restraints, space.tile)
+            result = run_kept(solver, callback, file, description, saved)
     except (NonFiniteError, torch.OutOfMemoryError) as error:
         if not name:
             if isinstance(error, NonFiniteError) and error.result is not None:
@@ -164,23 +146,6 @@ def _enhance_one(
         log.error("%s failed: %s", name, str(error))
         result = solver.result(Status.FAILED)
     return _best_of_result_and_input(result, solver, picture)
-
-
-def _describe(
-    picture: Tensor, enhancer: Enhancer, restraints: Restraints, tile: int | None
-) -> dict[str, Any]:
-    settings = enhancer.settings
-    return describe_run(
-        picture,
-        {
-            "prior": enhancer.prior.identity,
-            "fidelity": enhancer.fidelity.identity if settings.use_fidelity else "none",
-            "backbone": enhancer.backbone.name if settings.space == "diffusion" else "none",
-            "restraints": restraints.describe(),
-        },
-        settings,
-        tile,
-    )
 
 
 def _untouched(picture: Tensor, status: Status) -> MapResult:
@@ -227,58 +192,8 @@ def _measure_input(result: MapResult, solver: MapSolver, picture: Tensor) -> Tra
     return TraceRow(-1, energy, terms)
 
 
-def optimise_noise(
-    inverted: InvertedPicture,
-    prior: Prior,
-    fidelity: Fidelity,
-    settings: MapSettings,
-    callback: Callback | None = None,
-    restraints: Restraints = FREE,
-) -> list[tuple[InvertedPicture, MapResult]]:
-    """Move already inverted pictures' noise, each picture of the batch by itself.
-
-    Args:
-        inverted: from `invert_picture`; their options take the place of the settings', and their
-            noise is what the ascent starts from, whatever start the settings name.
-        prior, fidelity, settings, callback: as for `enhance`; the space must be "diffusion".
-        restraints: where changes count more; nothing can be held fixed, since noise is returned.
-    Returns: per picture its best noise and the result.
-    Raises: ValueError for settings that cannot work.
-    """
-    settings = replace(settings, start="input", inversion=inverted.bound.options)
-    enhancer = Enhancer(inverted.bound.backbone, prior, fidelity, settings).fitted()
-    enhancer.check(inverted.bound.picture, restraints)
-    if restraints.mask is not None or restraints.anchor_colours:
-        raise ValueError("noise cannot keep pixels or colours: use Post-Enhance for them")
-    if settings.space != "diffusion":
-        raise ValueError("noise can only be optimised in diffusion space: use Post-Enhance")
-    optimised, items = [], _split(inverted)
-    for index, item in enumerate(items):
-        report = _numbered(callback, index, len(items))
-        held = restraints.item(index, item.bound.picture.device)
-        space, objective = enhancer.problem_of(item.bound, held, item.noise)
-        result = MapSolver(space, item.bound.picture, objective, enhancer.settings).run(report)
-        noise = item.noise
-        if result.variables:
-            noise = LatentPair(*(v.to(noise.x) for v in result.variables))
-        optimised.append((InvertedPicture(noise, space.bound), result))
-    return optimised
-
-
-def _split(inverted: InvertedPicture) -> list[InvertedPicture]:
-    """One for each picture, each bound to its own picture."""
-    bound = inverted.bound
-    if len(bound.picture) == 1:
-        return [inverted]
-    return [
-        InvertedPicture(LatentPair(x, y), bind_picture(bound.backbone, picture, bound.options))
-        for picture, x, y in zip(
-            bound.picture.split(1), *(z.split(1) for z in inverted.noise), strict=True
-        )
-    ]
-
-
-def _numbered(callback: Callback | None, index: int, count: int) -> Callback | None:
+def numbered(callback: Callback | None, index: int, count: int) -> Callback | None:
+    """A callback that is told which picture of how many it is."""
     if callback is None:
         return None
     return lambda step: callback(replace(step, item=index, items=count))

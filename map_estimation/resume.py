@@ -1,10 +1,10 @@
 """Runs that can be interrupted: their state is kept in a file, and a later run goes on from it."""
 
 import hashlib
-import json
+import io
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,11 @@ from torch import Tensor
 from ..edict.backbones import REPLACED
 from ..edict.inversion_options import describe_options, options_from
 from ..files.state_file import load_state, save_state
+from ..files.written import write_atomically
+from .enhancer import Enhancer
+from .iterate import Iterate
+from .kept_runs import StateFile
+from .restraints import Restraints
 from .result import MapResult, NonFiniteError, Status, TraceRow
 from .settings import MapSettings, describe_settings
 from .solver import Callback, MapSolver
@@ -22,6 +27,7 @@ from .solver_state import best_and_trace, restore, state_of
 
 log = logging.getLogger(__name__)
 STATE_KIND = "MAP estimation"
+MADE_OF = "made_of"  # what the model is made of, by parts, in a state's description
 KEEP_EVERY = 10.0  # seconds
 KEEP_SHARE = 0.05  # of a run's time is spent on writing states, at most
 # What a resumed run may have otherwise than the saved one.
@@ -49,47 +55,16 @@ class SavedRun:
     tensors: dict[str, Tensor]
     description: dict[str, Any]
 
+    @property
+    def tile(self) -> int | None:
+        """In force when it was saved."""
+        return self.description["settings"]["inversion"]["tile"]
+
     def settle_tile(self, settings: MapSettings) -> MapSettings:
         """The settings on the saved tile, if it is not the user's choice: noise is of one map."""
         if settings.inversion.tile != "auto":
             return settings
-        tile = self.description["settings"]["inversion"]["tile"]
-        return replace(settings, inversion=replace(settings.inversion, tile=tile))
-
-
-def _untold(what: str) -> None:
-    """Nobody asks."""
-
-
-@dataclass(frozen=True)
-class KeptRuns:
-    """Where the states of interrupted runs are kept: a file a picture, named by its content.
-
-    Attributes:
-        folder: of the files.
-        go_on: whether to go on from a file that is there; else the run starts anew.
-        lineage: what tells the backbone from others of its name; "" where its name does.
-        tell: is told in words that a run goes on, or was kept.
-    """
-
-    folder: Path
-    go_on: bool = True
-    lineage: str = ""
-    tell: Callable[[str], None] = _untold
-
-    def path(self, description: Mapping[str, Any]) -> Path:
-        """The file of a run, whatever its tile and the version of torch."""
-        said = {name: part for name, part in description.items() if name != "torch"}
-        inversion = {**said["settings"]["inversion"], "tile": None}
-        said["settings"] = {**said["settings"], "inversion": inversion}
-        text = json.dumps([said, self.lineage], sort_keys=True)
-        return self.folder / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.state"
-
-    def prepare(self, path: Path) -> None:
-        """Make the folder; forget what is there where the run is to start anew."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        if not self.go_on:
-            path.unlink(missing_ok=True)
+        return replace(settings, inversion=replace(settings.inversion, tile=self.tile))
 
 
 def best_of(path: Path) -> tuple[Tensor, tuple[TraceRow, ...]]:
@@ -103,7 +78,11 @@ def best_of(path: Path) -> tuple[Tensor, tuple[TraceRow, ...]]:
     best, trace = best_and_trace(saved.tensors)
     if best is None:
         raise ValueError(f"{path} holds no picture: run it to its end")
-    return best.images[best.member : best.member + 1].float(), tuple(trace)
+    return _picture_of(best), tuple(trace)
+
+
+def _picture_of(best: Iterate) -> Tensor:
+    return best.images[best.member : best.member + 1].float()
 
 
 def read_run(path: Path | None) -> SavedRun | None:
@@ -125,46 +104,95 @@ def read_run(path: Path | None) -> SavedRun | None:
 
 
 def describe_run(
-    picture: Tensor, parts: Mapping[str, str], settings: MapSettings, tile: int | None
+    picture: Tensor, enhancer: Enhancer, restraints: Restraints, tile: int | None
 ) -> dict[str, Any]:
     """What a resumed run must have in common with the saved one.
 
     Args:
         picture: the input, (1, 3, H, W).
-        parts: prior, fidelity, backbone and restraints, in words that tell them from others.
-        settings: of the run.
+        enhancer: its models, by what tells them from others, and settings.
+        restraints: of the picture.
         tile: in force.
     """
+    settings = enhancer.settings
     described = describe_settings(settings)
     for name in FREE_SETTINGS:
         described.pop(name)
     described["inversion"]["tile"] = tile
-    pixels = picture.float().cpu().contiguous().numpy()
     return {
-        "picture": f"{pixels.shape} {hashlib.sha256(pixels.tobytes()).hexdigest()}",
+        "picture": fingerprint(picture.float()),
         "settings": described,
-        **parts,
+        "prior": enhancer.prior.identity,
+        "fidelity": enhancer.fidelity.identity if settings.use_fidelity else "none",
+        "backbone": enhancer.backbone.name if settings.space == "diffusion" else "none",
+        "restraints": restraints.describe(),
         "torch": torch.__version__,
     }
 
 
-def go_on(solver: MapSolver, saved: SavedRun, description: dict[str, Any]) -> None:
-    """Put a solver where a saved run was.
+def with_tile(description: Mapping[str, Any], tile: int | None) -> dict[str, Any]:
+    """The same run on another tile."""
+    settings = description["settings"]
+    inversion = {**settings["inversion"], "tile": tile}
+    return {**description, "settings": {**settings, "inversion": inversion}}
 
-    Raises: ValueError if that was another run, or its state is not whole.
+
+def fingerprint(numbers: Tensor) -> str:
+    """Shape and hash of a tensor."""
+    values = numbers.cpu().contiguous().numpy()
+    return f"{values.shape} {hashlib.sha256(values.tobytes()).hexdigest()}"
+
+
+def run_kept(
+    solver: MapSolver,
+    callback: Callback | None,
+    file: StateFile,
+    description: dict[str, Any],
+    saved: SavedRun | None,
+) -> MapResult:
+    """Run, with the state in a file that is never older than some seconds, however the run ends.
+
+    The file stays: it is to be removed when the result is safe.
+
+    Args:
+        file: where the state is kept.
+        description: of the run, see `describe_run`.
+        saved: the state that was there, to go on from.
+    Raises: ValueError if that was another run, or its state is not whole; else as `MapSolver.run`.
     """
+    if made_of := dict(file.made_of()):
+        description = {**description, MADE_OF: made_of}
+    if saved is not None:
+        _go_on(solver, saved, description)
+        if file.tell is not None:
+            file.tell(f"went on from iterate {solver.progress.iteration} of {file.path}")
+    kept = _KeptState(solver, file, description)
+    try:
+        result = solver.run(callback, kept.keep_if_due)
+    except NonFiniteError:
+        raise  # going on from there would break down again
+    except BaseException:
+        if kept.keep() and file.tell is not None:
+            done = solver.progress.iteration
+            file.tell(
+                f"stopped after {done} iterates: the best is kept in {file.path}, run again to "
+                "go on"
+            )
+        raise
+    if file.at_end or result.status is Status.CANCELLED:
+        kept.keep()
+    return result
+
+
+def _go_on(solver: MapSolver, saved: SavedRun, description: dict[str, Any]) -> None:
+    """Put a solver where a saved run was. Raises ValueError if that was another run."""
     backbone = saved.description.get("backbone")
     if isinstance(backbone, str) and backbone in REPLACED:
         raise ValueError(
             f"{saved.path} was made with {REPLACED[backbone]}: delete it to start anew, or end the "
             "run with version 0.1"
         )
-    differing = [
-        key
-        for key, value in description.items()
-        if key != "torch" and saved.description.get(key) != value
-    ]
-    if differing:
+    if differing := _differing(saved.description, description):
         raise ValueError(
             f"{saved.path} belongs to another run (different {', '.join(differing)}): delete it to "
             "start anew, or give the same picture and settings"
@@ -173,43 +201,21 @@ def go_on(solver: MapSolver, saved: SavedRun, description: dict[str, Any]) -> No
     log.info("going on from iteration %d of %s", solver.progress.iteration, saved.path)
 
 
-def run_and_keep(
-    solver: MapSolver,
-    callback: Callback | None,
-    path: Path,
-    description: dict[str, Any],
-    tell: Callable[[str], None] | None = None,
-    finished: bool = False,
-) -> MapResult:
-    """Run, with the state in a file that is never older than some seconds, however the run ends.
-
-    The file stays: it is to be removed when the result is safe.
-
-    Args:
-        tell: is told where it was kept.
-        finished: write it where the run does end, too: others of its batch may not.
-    Raises: as `MapSolver.run`.
-    """
-    kept = _KeptState(solver, path, description)
-    try:
-        result = solver.run(callback, kept.keep_if_due)
-    except NonFiniteError:
-        raise  # going on from there would break down again
-    except BaseException:
-        if kept.keep() and tell is not None:
-            done = solver.progress.iteration
-            tell(f"stopped after {done} iterates: the best is kept in {path}, run again to go on")
-        raise
-    if finished or result.status is Status.CANCELLED:
-        kept.keep()
-    return result
+def _differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """In what two runs differ, whatever the version of torch."""
+    parts = [part for part in {**now, **before} if part not in ("kind", "torch", MADE_OF)]
+    found = [part for part in parts if before.get(part) != now.get(part)]
+    old, new = before.get(MADE_OF), now.get(MADE_OF, {})
+    if old is None:  # a state of before they were noted, or a model that its name tells
+        return found
+    return found + [part for part in {**old, **new} if old.get(part) != new.get(part)]
 
 
 class _KeptState:
     """A run's state in its file, and how long ago that was written."""
 
-    def __init__(self, solver: MapSolver, path: Path, description: dict[str, Any]):
-        self.solver, self.path, self.description = solver, path, description
+    def __init__(self, solver: MapSolver, file: StateFile, description: dict[str, Any]):
+        self.solver, self.file, self.description = solver, file, description
         self.written, self.took, self.told = time.monotonic(), 0.0, False
 
     def keep_if_due(self) -> None:
@@ -223,21 +229,34 @@ class _KeptState:
 
         Returns: whether there was something to save, and it was.
         """
-        start, solver = time.monotonic(), self.solver
-        # Tiles may have become smaller on the way.
-        inversion = {**self.description["settings"]["inversion"], "tile": solver.space.tile}
-        settings = {**self.description["settings"], "inversion": inversion}
-        tensors = state_of(solver)
+        start, tensors = time.monotonic(), state_of(self.solver)
         saved = bool(tensors)
         try:
             if tensors:
-                described = {**self.description, "settings": settings}
-                save_state(self.path, STATE_KIND, tensors, described)
+                self._write(tensors)
         except OSError as error:
             saved = False
             if not self.told:
-                log.error("the state could not be kept in %s: %s", self.path, error)
+                log.error("the state could not be kept in %s: %s", self.file.path, error)
             self.told = True
         self.written = time.monotonic()
         self.took = self.written - start
         return saved
+
+    def _write(self, tensors: dict[str, Tensor]) -> None:
+        # Tiles may have become smaller on the way.
+        described = with_tile(self.description, self.solver.space.tile)
+        save_state(self.file.path, STATE_KIND, tensors, described)
+        self._show(self.solver.progress.best if self.file.preview else None)
+
+    def _show(self, best: Iterate | None) -> None:
+        if best is None or self.file.preview is None:
+            return
+        from ..files.pictures import to_image  # opens Pillow
+
+        buffer = io.BytesIO()
+        to_image(_picture_of(best)).save(buffer, "PNG")
+        try:
+            write_atomically(self.file.preview, buffer.getvalue())
+        except OSError as error:
+            log.warning("the state is kept, but not the picture beside it: %s", error)

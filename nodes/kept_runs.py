@@ -10,7 +10,7 @@ from typing import Any
 import folder_paths
 from comfy_execution.utils import get_executing_context
 
-from ..map_estimation.resume import KeptRuns
+from ..map_estimation.kept_runs import KeptRuns
 from .queued_prompts import PREVIEW
 
 log = logging.getLogger(__name__)
@@ -29,14 +29,20 @@ def kept_states() -> list[str]:
     return [path.name for path in sorted(files, key=lambda p: p.stat().st_mtime, reverse=True)]
 
 
-def keep_runs(resume: bool, lines: list[str], prompt: Mapping[str, Any]) -> KeptRuns:
+def keep_runs(
+    resume: bool,
+    lines: list[str],
+    chosen: Path | None,
+    prompt: Mapping[str, Any] | None = None,
+) -> KeptRuns:
     """How the running node keeps interrupted runs.
 
     Args:
         resume: whether to go on from what is kept of the same run.
         lines: of the node's summary; what is told is added to them.
-        prompt: that is executed: ComfyUI's own models have no name that tells them from others,
-            so what they were made of stands for them.
+        chosen: a state given on purpose, from Load MAP State.
+        prompt: that is executed, where the node has a backbone: ComfyUI's own models have no name
+            that tells them from others, so what they were made of stands for them.
     """
     context = get_executing_context()
     number = None if context is None else context.node_id
@@ -46,7 +52,8 @@ def keep_runs(resume: bool, lines: list[str], prompt: Mapping[str, Any]) -> Kept
         log.info("latent MAP: %s", what)
         _show(what, number)
 
-    return KeptRuns(states_folder(), resume, lineage(prompt, number, "backbone"), tell)
+    made_of = lineage(prompt or {}, number, "backbone")
+    return KeptRuns(states_folder(), resume, made_of, tell, chosen)
 
 
 def lineage(prompt: Mapping[str, Any], number: str | None, socket: str) -> str:

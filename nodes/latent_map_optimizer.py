@@ -1,9 +1,9 @@
 """Node: Algorithm 1 on inverted pictures."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import NamedTuple, get_args
+from typing import get_args
 
 import comfy.model_management as mm
 import torch
@@ -11,19 +11,28 @@ from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..edict.choices import Memory
-from ..fidelity.fidelity import Fidelity as FidelityMeasure
-from ..iqa_priors.prior import Prior
-from ..map_estimation.enhance import optimise_noise
+from ..edict.inversion import InvertedPicture
+from ..map_estimation.noise_ascent import optimise_each
 from ..map_estimation.report import in_force, plot_trace, summarise
 from ..map_estimation.restraints import Restraints
 from ..map_estimation.result import MapResult
 from ..map_estimation.settings import DEFAULT_PRESET, MapSettings, OptimizerName, preset
 from ..map_estimation.work import work_of
 from .inverted_picture import PackedPicture
+from .kept_runs import keep_runs
 from .queued_prompts import preview_interval
 from .schema_fields import found_as
 from .session import Progress, make_room, outside_inference_mode, plot_to_comfy, regions_from_comfy
-from .shared_inputs import advanced, check_gradient, preview, preview_every, regions, switch
+from .shared_inputs import (
+    advanced,
+    check_gradient,
+    preview,
+    preview_every,
+    regions,
+    resume,
+    state,
+    switch,
+)
 from .sockets import CATEGORY, EdictLatents, Fidelity, IqaPrior, MapTrace
 
 log = logging.getLogger(__name__)
@@ -176,6 +185,8 @@ class LatentMapOptimizer(io.ComfyNode):
                 preview(),
                 *_limits(),
                 regions(),
+                resume(),
+                state(),
             ],
             outputs=[
                 EdictLatents.Output(
@@ -209,6 +220,8 @@ class LatentMapOptimizer(io.ComfyNode):
         stop_without_progress=False,
         stop_at_target=False,
         regions=(),
+        resume=True,
+        state=None,
         **options,
     ) -> io.NodeOutput:
         """Optimise each picture of the batch by itself."""
@@ -223,10 +236,19 @@ class LatentMapOptimizer(io.ComfyNode):
         work = work_of(latents[0].backbone, settings, inverted=True)
         interval = preview_interval(preview, preview_every)
         progress = Progress(work, len(latents), interval)
-        run = _Run(prior, fidelity, settings, regions, progress)
-        optimised = (_optimise(item, index, run) for index, item in enumerate(latents))
-        best, results, lines = [], [], [in_force(settings, given_noise=True)]
-        for moved, result in progress.pictures(optimised):
+        lines = [in_force(settings, given_noise=True)]
+        runs = optimise_each(
+            _unpacked(latents, regions, progress),
+            len(latents),
+            prior,
+            fidelity,
+            settings,
+            progress.step,
+            keep_runs(resume, lines, state),
+        )
+        best, results = [], []
+        # First the runs: asked for more than there are, they remove the states that they kept.
+        for moved, result in progress.pictures(map(_packed, runs, latents)):
             best.append(moved)
             results.append(result)
             lines.append(summarise(result))
@@ -237,24 +259,21 @@ class LatentMapOptimizer(io.ComfyNode):
         return io.NodeOutput(best, traces, plots, ui=ui.PreviewText("\n".join(lines)))
 
 
-class _Run(NamedTuple):
-    """What the pictures of a batch have in common."""
+def _unpacked(
+    latents: Sequence[PackedPicture],
+    regions: Sequence[tuple[Tensor, float]],
+    progress: Progress,
+) -> Iterator[tuple[InvertedPicture, Restraints]]:
+    """Each picture on the device when its turn comes, and where changes count more in it."""
+    device = mm.get_torch_device()
+    for index, packed in enumerate(latents):
+        held = Restraints(regions=regions_from_comfy(regions, packed.picture)).item(index)
+        yield packed.unpack(device, progress.watch(packed.backbone)), held
 
-    prior: Prior
-    fidelity: FidelityMeasure
-    settings: MapSettings
-    regions: Sequence[tuple[Tensor, float]]
-    progress: Progress
 
-
-def _optimise(packed: PackedPicture, index: int, run: _Run) -> tuple[PackedPicture, MapResult]:
-    """One picture's best noise, and the result without it."""
-    device, progress = mm.get_torch_device(), run.progress
-    inverted = packed.unpack(device, progress.watch(packed.backbone))
-    settings = replace(run.settings, inversion=packed.options)
-    regions = regions_from_comfy(run.regions, packed.picture)
-    held = Restraints(regions=regions).item(index)
-    ((moved, result),) = optimise_noise(
-        inverted, run.prior, run.fidelity, settings, progress.step, held
-    )
-    return PackedPicture.pack(moved, packed.backbone), replace(result, variables=())
+def _packed(
+    made: tuple[InvertedPicture, MapResult], given: PackedPicture
+) -> tuple[PackedPicture, MapResult]:
+    """The best noise off the device, and the result without it."""
+    moved, result = made
+    return PackedPicture.pack(moved, given.backbone), replace(result, variables=())

@@ -23,8 +23,8 @@ class LoadMapState(io.ComfyNode):
             display_name="Load MAP State",
             category=CATEGORY,
             **found_as("resume, interrupted, cancelled, best so far, checkpoint, go on"),
-            description="Loads what an interrupted Post-Enhance has left in output/latent_map: the "
-            "best picture so far, and the state that Post-Enhance goes on from.",
+            description="Loads what an interrupted Post-Enhance or Latent MAP Optimizer has left "
+            "in output/latent_map: the best picture so far, and the state that it goes on from.",
             inputs=[
                 io.Combo.Input(
                     "name",
@@ -37,7 +37,8 @@ class LoadMapState(io.ComfyNode):
                 io.Image.Output(display_name="image", tooltip="The best picture so far."),
                 MapState.Output(
                     display_name="state",
-                    tooltip="For Post-Enhance, with the same picture and settings.",
+                    tooltip="For the node that left it, Post-Enhance or Latent MAP Optimizer, with "
+                    "the same picture and settings.",
                 ),
                 MapTrace.Output(display_name="trace", tooltip="The trace so far."),
                 io.Image.Output(display_name="trace plot", tooltip="The trace as a picture."),

@@ -44,10 +44,11 @@ from .shared_inputs import (
     preview_every,
     regions,
     resume,
+    state,
     switch,
     tile,
 )
-from .sockets import CATEGORY, Backbone, Fidelity, IqaPrior, MapState, MapTrace
+from .sockets import CATEGORY, Backbone, Fidelity, IqaPrior, MapTrace
 
 log = logging.getLogger(__name__)
 AS_PRESET = "as the preset"
@@ -199,12 +200,7 @@ class PostEnhance(io.ComfyNode):
                 _guard_weight(),
                 regions(),
                 resume(),
-                MapState.Input(
-                    "state",
-                    optional=True,
-                    tooltip="A state to go on from on purpose, from Load MAP State: of the same "
-                    "picture and settings, or it is refused.",
-                ),
+                state(),
             ],
             hidden=[io.Hidden.prompt],
             outputs=[
@@ -268,7 +264,7 @@ class PostEnhance(io.ComfyNode):
             pixels,
             enhancer,
             progress.step,
-            state or keep_runs(resume, lines, cls.hidden.prompt),
+            keep_runs(resume, lines, state, cls.hidden.prompt),
             restraints=Restraints(mask, guard, guard_weight, anchor_colours, held),
             device=device,
         )

@@ -4,7 +4,7 @@ from typing import Any, TypeVar
 
 from comfy_api.latest import io
 
-from .sockets import Regions
+from .sockets import MapState, Regions
 
 Widget = TypeVar("Widget", bound=io.Input)
 
@@ -113,6 +113,16 @@ def resume() -> io.Boolean.Input:
         tooltip="What to do when an earlier run with the same picture and settings was "
         "interrupted: go on from its state in output/latent_map, or start anew. Iterations may "
         "differ.",
+    )
+
+
+def state() -> io.Input:
+    """What was left on an earlier run, given on purpose."""
+    return MapState.Input(
+        "state",
+        optional=True,
+        tooltip="A state to go on from on purpose, from Load MAP State: of the same picture and "
+        "settings, or it is refused.",
     )
 
 

@@ -19,7 +19,8 @@ from latent_map.edict.tiling.tiles import TiledDenoiser
 from latent_map.fidelity.loading import load_fidelity
 from latent_map.files.pictures import read_picture, to_image, write_image
 from latent_map.iqa_priors.prior import QualityPrior
-from latent_map.map_estimation.enhance import enhance, optimise_noise
+from latent_map.map_estimation.enhance import enhance
+from latent_map.map_estimation.noise_ascent import optimise_noise
 from latent_map.map_estimation.objective import Objective
 from latent_map.map_estimation.result import Cancel, Status
 from latent_map.map_estimation.settings import MapSettings

@@ -54,7 +54,11 @@ def without(graph: dict, kind: str) -> None:
 
 def said(server, prompt: dict) -> list[str]:
     """What the node shows, line by line."""
-    return server.run_prompt(prompt)["enhance"]["text"][0].split("\n")
+    return said_by(server.run_prompt(prompt))
+
+
+def said_by(outputs: dict) -> list[str]:
+    return outputs["enhance"]["text"][0].split("\n")
 
 
 def saved(key: str) -> dict:
@@ -138,28 +142,81 @@ def test_previews_come_as_often_as_asked(server):
     assert 0 < seldom < len(shown) - seldom
 
 
-def test_an_interrupted_run_is_gone_on_from(server):
-    long = enhancement(preset="paper", iterations=60, lam=0.01, preview=True)
+def stopped_at_preview(server, prompt: dict, number: int) -> str:
+    """Interrupt a run at its so-many-th preview; the name of the state that it leaves."""
     previews = []
 
     def stop(kind, data):
         if kind == "preview":
             previews.append(data)
-            if len(previews) == 3:
+            if len(previews) == number:
                 server.interrupt()
 
     with pytest.raises(Interrupted):
-        server.run_prompt(long, stop)
-    (name,) = (path.name for path in (server.base / "output" / "latent_map").iterdir())
+        server.run_prompt(prompt, stop)
+    kept = {path.suffix: path for path in (server.base / "output" / "latent_map").iterdir()}
+    assert set(kept) == {".state", ".png"}
+    with Image.open(kept[".png"]) as best:
+        assert best.size == (SIDE, SIDE)
+    return kept[".state"].name
+
+
+def best_of_state(server, name: str) -> Image.Image:
+    """What Load MAP State gives for a picture."""
     load = {"class_type": "DLM_LoadMapState", "inputs": {"name": name}}
     show = {"class_type": "PreviewImage", "inputs": {"images": ["load", 0]}}
     best = server.run_prompt({"load": load, "show": show})["show"]["images"]
     with Image.open(server.file(best[0])) as shown:
-        assert shown.size == (SIDE, SIDE)
+        return shown.convert("RGB")
+
+
+def test_an_interrupted_run_is_gone_on_from(server):
+    long = enhancement(preset="paper", iterations=60, lam=0.01, preview=True)
+    name = stopped_at_preview(server, long, 3)
+    folder = server.base / "output" / "latent_map"
+    with Image.open((folder / name).with_suffix(".png")) as beside:
+        assert beside.convert("RGB").tobytes() == best_of_state(server, name).tobytes()
     lines = said(server, enhancement(preset="paper", iterations=4, lam=0.01))
     assert lines[1].startswith("went on from iterate ")
     assert lines[2].startswith("quality ")
+    assert not list(folder.iterdir())
+
+
+def optimisation(**changes) -> dict:
+    """LoadImage -> EDICT Invert -> Latent MAP Optimizer -> EDICT Reconstruct -> SaveImage."""
+    inversion = {"steps": 6, "mixing": 0.93, "strength": 1, "spacing": "trailing"}
+    ascent = {"iterations": 3, "optimizer": "sgd", "learning_rate": 2, "momentum": 0.9}
+    ascent |= {"lam": 0.01, "clip": 0.1, "patience": 10, "target_quality": 0.9}
+    ascent |= {"memory": "auto", "preview_every": 1, **changes}
+    links = {"latents": ["invert", 0], "prior": ["prior", 0], "fidelity": ["fidelity", 0]}
+    nodes = {
+        "image": ("LoadImage", {"image": SAMPLE}),
+        "backbone": ("DLM_LoadBackbone", {"name": "pocket"}),
+        "prior": ("DLM_IqaPrior", {"name": "pocket"}),
+        "fidelity": ("DLM_FidelityLoss", {"name": "low_resolution", "scale": 4}),
+        "invert": (
+            "DLM_EdictInvert",
+            {"backbone": ["backbone", 0], "image": ["image", 0], "order": "fixed", **inversion},
+        ),
+        "enhance": ("DLM_LatentMapOptimizer", {**links, **ascent}),
+        "back": ("DLM_EdictReconstruct", {"latents": ["enhance", 0]}),
+        "save": ("SaveImage", {"images": ["back", 0], "filename_prefix": "optimised"}),
+    }
+    return {key: {"class_type": kind, "inputs": inputs} for key, (kind, inputs) in nodes.items()}
+
+
+def test_an_interrupted_optimizer_is_gone_on_from(server):
+    name = stopped_at_preview(server, optimisation(iterations=60), 3)
+    best_of_state(server, name)
+    outputs = server.run_prompt(optimisation(iterations=4))
+    again = said_by(outputs)
+    assert again[1].startswith("went on from iterate ")
     assert not list((server.base / "output" / "latent_map").iterdir())
+    anew = server.run_prompt(optimisation(iterations=4, resume=False))
+    assert len(said_by(anew)) == 2
+    pictures = [server.file(made["save"]["images"][0]) for made in (outputs, anew)]
+    first, second = (Image.open(path).convert("RGB").tobytes() for path in pictures)
+    assert first == second
 
 
 def test_a_missing_file_is_one_error_with_the_remedy(server):

@@ -14,8 +14,9 @@ from latent_map.edict.inversion_options import InversionOptions
 from latent_map.fidelity.loading import load_fidelity
 from latent_map.iqa_priors.logistic import Logistic
 from latent_map.iqa_priors.prior import QualityPrior
-from latent_map.map_estimation.enhance import enhance, enhance_each, optimise_noise
+from latent_map.map_estimation.enhance import enhance, enhance_each
 from latent_map.map_estimation.enhancer import Enhancer
+from latent_map.map_estimation.noise_ascent import optimise_noise
 from latent_map.map_estimation.result import Cancel, NonFiniteError, Status
 from latent_map.map_estimation.settings import PRESETS, MapSettings, preset
 

@@ -8,8 +8,9 @@ from latent_map.edict.bound_picture import bind_picture
 from latent_map.edict.estimate import estimate_latent
 from latent_map.edict.inversion import invert_picture
 from latent_map.fidelity.loading import load_fidelity
-from latent_map.map_estimation.enhance import enhance, optimise_noise
+from latent_map.map_estimation.enhance import enhance
 from latent_map.map_estimation.enhancer import Enhancer
+from latent_map.map_estimation.noise_ascent import optimise_noise
 from latent_map.map_estimation.result import Cancel
 from latent_map.map_estimation.settings import PRESETS, MapSettings
 from latent_map.map_estimation.solver import MapSolver

@@ -4,18 +4,24 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from latent_map.fidelity.loading import load_fidelity
+from latent_map.map_estimation import resume
 from latent_map.map_estimation.enhance import enhance_each
 from latent_map.map_estimation.enhancer import Enhancer
+from latent_map.map_estimation.kept_runs import KeptRuns
 from latent_map.map_estimation.result import Cancel
-from latent_map.map_estimation.resume import KeptRuns, best_of
+from latent_map.map_estimation.resume import best_of
 from latent_map.map_estimation.settings import MapSettings
+from PIL import Image
+from torch import Tensor
 
 from .simulated_comfyui import simulated_nodes
 from .toys import PRIOR, ToyBackbone, edict, picture
 
+EIGHT_BITS = 0.51 / 255  # rounding
 FIDELITY = load_fidelity("mse")
 SETTINGS = MapSettings(
     edict(3), iterations=6, optimizer="adam", learning_rate=0.02, memory="recompute"
@@ -40,7 +46,16 @@ def run(image, states, callback=None, settings=SETTINGS):
 
 
 def states_in(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*.state"))
+    """The states in a folder, each with a picture beside it."""
+    states = sorted(folder.glob("*.state"))
+    assert sorted(folder.iterdir()) == sorted([*states, *(p.with_suffix(".png") for p in states)])
+    return states
+
+
+def shown_beside(state: Path) -> Tensor:
+    with Image.open(state.with_suffix(".png")) as preview:
+        pixels = torch.from_numpy(np.array(preview.convert("RGB")))
+    return pixels.movedim(-1, 0)[None] / 255
 
 
 def test_an_interrupted_run_is_kept_told_and_gone_on_from_bit_for_bit(tmp_path):
@@ -74,6 +89,7 @@ def test_the_best_picture_is_the_one_kept(tmp_path):
     shown, _ = best_of(*states_in(tmp_path))
     best = min(rows, key=lambda row: row[0])[1]
     assert (shown - best).abs().max() < 0.01  # the pair's other member may be the better one
+    assert (shown_beside(*states_in(tmp_path)) - shown).abs().max() < EIGHT_BITS
 
 
 def test_another_picture_or_other_settings_are_another_run(tmp_path):
@@ -115,6 +131,67 @@ def test_finished_pictures_of_an_interrupted_batch_are_not_made_again(tmp_path):
     for result, alone in zip(results, run(images, None), strict=True):
         assert torch.equal(result.picture, alone.picture)
     assert not states_in(tmp_path)
+
+
+def test_the_picture_beside_a_state_is_that_of_its_last_best(tmp_path):
+    for iteration in (1, 5):
+        with pytest.raises(Interrupted):
+            run(picture(), KeptRuns(tmp_path), interrupt_at(0, iteration))
+        (path,) = states_in(tmp_path)
+        shown, trace = best_of(path)
+        assert len(trace) == iteration + 1
+        assert (shown_beside(path) - shown).abs().max() < EIGHT_BITS
+
+
+def test_a_picture_that_cannot_be_written_costs_nothing_else(tmp_path, monkeypatch, caplog):
+    def full(path, content):
+        if path.suffix == ".png":
+            raise OSError(28, "No space left on device")
+        write(path, content)
+
+    write = resume.write_atomically
+    monkeypatch.setattr(resume, "write_atomically", full)
+    told = []
+    with pytest.raises(Interrupted):
+        run(picture(), KeptRuns(tmp_path, tell=told.append), interrupt_at(0, 2))
+    assert "not the picture beside it" in caplog.text
+    assert told[0].startswith("stopped after 2 iterates")
+    assert best_of(*tmp_path.iterdir())
+
+
+def test_a_state_given_by_its_path_has_no_picture_beside_it(tmp_path):
+    (tmp_path / "mine.png").write_text("my own")
+    with pytest.raises(Interrupted):
+        run(picture(), tmp_path / "mine.state", interrupt_at(0, 2))
+    assert (tmp_path / "mine.png").read_text() == "my own"
+
+
+def test_a_chosen_state_is_gone_on_from_and_stays(tmp_path):
+    told = []
+    with pytest.raises(Interrupted):
+        run(picture(), KeptRuns(tmp_path), interrupt_at(0, 2))
+    (path,) = states_in(tmp_path)
+    run(picture(), KeptRuns(tmp_path, go_on=False, tell=told.append, chosen=path))
+    assert told == [f"went on from iterate 2 of {path}"]
+    assert states_in(tmp_path) == [path]
+    with pytest.raises(ValueError, match="keeps one picture, the batch holds 2"):
+        run(picture(batch=2), KeptRuns(tmp_path, chosen=path))
+
+
+def test_a_state_of_another_model_of_the_same_name_is_refused(tmp_path):
+    def states(**made_of):
+        return KeptRuns(tmp_path, made_of=lambda: made_of)
+
+    with pytest.raises(Interrupted):
+        run(picture(), states(weights="a", vae="b"), interrupt_at(0, 2))
+    (path,) = states_in(tmp_path)
+    with pytest.raises(ValueError, match=r"another run \(different weights\)"):
+        run(picture(), states(weights="c", vae="b"))
+    run(picture(), states(weights="a", vae="b"))
+    with pytest.raises(Interrupted):  # of before it was noted
+        run(picture(), states(), interrupt_at(0, 2))
+    assert states_in(tmp_path) == [path]
+    run(picture(), states(weights="a", vae="b"))
 
 
 def test_a_cancelled_batch_keeps_what_is_done(tmp_path):

@@ -13,6 +13,7 @@ from latent_map.fidelity.loading import load_fidelity
 from latent_map.files.state_file import load_state
 from latent_map.map_estimation import resume
 from latent_map.map_estimation.enhance import enhance
+from latent_map.map_estimation.kept_runs import StateFile
 from latent_map.map_estimation.resume import STATE_KIND
 from latent_map.map_estimation.settings import MapSettings
 from latent_map.map_estimation.solver import MapSolver
@@ -82,7 +83,7 @@ def test_writing_states_takes_a_small_share_of_the_time(tmp_path, monkeypatch):
     monkeypatch.setattr(resume, "state_of", lambda _: {"x": torch.zeros(1)})
     description = {"settings": {"inversion": {}}}
     solver = type("Solver", (), {"space": type("Space", (), {"tile": None})})
-    kept = resume._KeptState(solver, tmp_path / "a", description)
+    kept = resume._KeptState(solver, StateFile(tmp_path / "a"), description)
     while now[0] < 6000:
         now[0] += 1.0
         kept.keep_if_due()

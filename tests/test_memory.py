@@ -18,7 +18,10 @@ from latent_map.edict.tiling.tiles import TiledDenoiser
 from latent_map.fidelity.loading import load_fidelity
 from latent_map.files.lack_of_memory import is_out_of_memory
 from latent_map.files.state_file import load_state, save_state
-from latent_map.map_estimation.enhance import enhance, optimise_noise
+from latent_map.map_estimation.enhance import enhance
+from latent_map.map_estimation.kept_runs import KeptRuns
+from latent_map.map_estimation.noise_ascent import optimise_each, optimise_noise
+from latent_map.map_estimation.restraints import FREE
 from latent_map.map_estimation.result import Cancel, Status
 from latent_map.map_estimation.settings import MapSettings
 
@@ -181,6 +184,33 @@ def test_optimised_noise_belongs_to_the_map_it_is_returned_with():
     pictures = reconstruct_picture(moved)
     assert float((pictures.x - result.x).abs().max()) < RESULT
     assert float((pictures.y - result.y).abs().max()) < RESULT
+
+
+def test_an_interrupted_ascent_goes_on_on_the_tiles_that_it_had_come_to(tmp_path):
+    image, settings = picture(height=40, width=32), replace(SETTINGS, memory="recompute")
+    whole, kept = optimised_noise(image, settings), KeptRuns(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        optimised_noise(image, settings, kept, stop_at=3)
+    moved, result = optimised_noise(image, settings, kept)
+    assert result.trace == whole[1].trace
+    assert moved.bound.tile == whole[0].bound.tile == 20
+    assert all(torch.equal(*pair) for pair in zip(moved.noise, whole[0].noise, strict=True))
+
+
+def optimised_noise(image, settings, states=None, stop_at=-1):
+    """Of a picture for which the memory becomes small after the first iterate."""
+    budget = Budget()
+    latents = invert_picture(BudgetedBackbone(budget), image, OPTIONS)
+
+    def watch(step):
+        if step.row.iteration == 1:
+            budget.pixels = 32 * 32
+        if step.row.iteration == stop_at:
+            raise KeyboardInterrupt
+
+    given = [(latents, FREE)]
+    (made,) = optimise_each(given, 1, PRIOR, FIDELITY, settings, watch, states)
+    return made
 
 
 def test_the_best_iterate_survives_a_change_of_map():

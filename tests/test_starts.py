@@ -8,7 +8,8 @@ from latent_map.edict.bound_picture import bind_picture
 from latent_map.edict.estimate import estimate_latent, seeded_noise
 from latent_map.edict.inversion import invert_picture
 from latent_map.fidelity.loading import load_fidelity
-from latent_map.map_estimation.enhance import enhance, optimise_noise
+from latent_map.map_estimation.enhance import enhance
+from latent_map.map_estimation.noise_ascent import optimise_noise
 from latent_map.map_estimation.result import Cancel, NonFiniteError, Status
 from latent_map.map_estimation.settings import MapSettings
 

@@ -1,0 +1,97 @@
+"""Where the states of interrupted runs are kept, what they are named by, who is told."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..files.written import remove
+
+
+@dataclass(frozen=True)
+class StateFile:
+    """The file that one picture's run is kept in.
+
+    Attributes:
+        path: of the file.
+        tell: is told in words that the run goes on, or was kept; None where nobody asks.
+        at_end: write it where the run does end, too: others of its batch may not.
+        preview: where the best picture is shown beside it, or None.
+        made_of: see `KeptRuns`.
+    """
+
+    path: Path
+    tell: Callable[[str], None] | None = None
+    at_end: bool = False
+    preview: Path | None = None
+    made_of: Callable[[], Mapping[str, str]] = dict
+
+    def forget(self) -> None:
+        """Remove it, and the picture beside it."""
+        for path in (self.preview, self.path):
+            if path is not None:
+                remove(path)
+
+
+def _untold(what: str) -> None:
+    """Nobody asks."""
+
+
+@dataclass(frozen=True)
+class KeptRuns:
+    """Where a batch's states are kept: a file a picture, named by its content, and a PNG each.
+
+    Attributes:
+        folder: of the files.
+        go_on: whether to go on from a file that is there; else the run starts anew.
+        lineage: what tells the backbone from others of its name; "" where its name does.
+        tell: is told in words that a run goes on, or was kept.
+        chosen: the state of a single picture, given on purpose: it is gone on from whatever its
+            name, and never removed.
+        made_of: what the model is made of, by parts, asked once it is bound to the picture; a state
+            of another model is refused even if that has the same name.
+    """
+
+    folder: Path
+    go_on: bool = True
+    lineage: str = ""
+    tell: Callable[[str], None] = _untold
+    chosen: Path | None = None
+    made_of: Callable[[], Mapping[str, str]] = dict
+
+    def file(self, description: Mapping[str, Any], of_several: bool) -> StateFile:
+        """The file of one picture's run, whatever its tile and the version of torch.
+
+        Args:
+            description: see `describe_run`.
+            of_several: whether there are more pictures.
+        """
+        path = self.chosen or self.folder / f"{self._name(description)}.state"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        file = StateFile(path, self.tell, of_several, path.with_suffix(".png"), self.made_of)
+        if self.chosen is None and not self.go_on:
+            file.forget()
+        return file
+
+    def _name(self, description: Mapping[str, Any]) -> str:
+        said = {name: part for name, part in description.items() if name != "torch"}
+        inversion = {**said["settings"]["inversion"], "tile": None}
+        said["settings"] = {**said["settings"], "inversion": inversion}
+        text = json.dumps([said, self.lineage], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def release(self, files: list[StateFile]) -> None:
+        """Remove the files of a batch that is done."""
+        for file in files if self.chosen is None else ():
+            file.forget()
+
+
+def check_state(state: Path | KeptRuns | None, pictures: int) -> None:
+    """Raise ValueError if a single state is to be that of several pictures."""
+    single = state.chosen if isinstance(state, KeptRuns) else state
+    if single is not None and pictures > 1:
+        raise ValueError(f"a state file keeps one picture, the batch holds {pictures}")
