@@ -226,6 +226,7 @@ def test_what_a_template_needs_can_be_fetched_from_it(workflow):
     """ComfyUI offers packs by `cnr_id`, and files by `models`; the note names them."""
     graph = json.loads((REPOSITORY / "workflows" / f"{workflow}.json").read_text())
     (note,) = (node for node in graph["nodes"] if node["type"] == "MarkdownNote")
+    assert "`" not in note["widgets_values"][0]  # Nodes 2.0 shows code blue on blue
     for node in graph["nodes"]:
         if node is note:
             continue

@@ -25,7 +25,7 @@ function note(title, ...paragraphs) {
 
 // What model files a workflow needs, for its note.
 function files(...names) {
-  return `**Needs** (ComfyUI offers to download what is missing): ${names.map((name) => `\`${name}\``).join(", ")}.`;
+  return `**Needs** (ComfyUI offers to download what is missing): ${names.map((name) => `**${name}**`).join(", ")}.`;
 }
 
 // Post-Enhance with everything that shows its work, in three columns.
@@ -315,7 +315,7 @@ export const WORKFLOWS = {
     alone({
       note: note("SeeSR as the model",
         "The kind of backbone the paper used: Stable Diffusion 2 with a ControlNet and image tokens.",
-        "**Needs** `models/seesr` and `models/diffusers/stable-diffusion-2-base`; docs/seesr.md says how to get and lay out the files "
+        "**Needs** the folders *models/seesr* and *models/diffusers/stable-diffusion-2-base*; docs/seesr.md says how to get and lay out the files "
         + "(about 8 GB, half that in fp16). Then choose them in *Load Backbone*, under name and base.", MEMORY, REPLACE),
       sample,
       backbone: ["DLM_LoadBackbone", { name: "seesr: .", base: "diffusers: stable-diffusion-2-base" }],
@@ -512,7 +512,7 @@ export const WORKFLOWS = {
     alone({
       note: note("Behind HYPIR",
         "HYPIR (pack *Comfyui-HYPIR*) restores the picture with one call of Stable Diffusion 2.1, *Post-Enhance* refines it.",
-        "**Needs** `models/HYPIR/HYPIR_sd2.pth` (huggingface.co/lxq007/HYPIR) and Stable Diffusion 2.1 base, which that pack fetches itself.",
+        "**Needs** *models/HYPIR/HYPIR_sd2.pth* (huggingface.co/lxq007/HYPIR) and Stable Diffusion 2.1 base, which that pack fetches itself.",
         "*Post-Enhance* uses the small model inside the pack here; connect a **Backbone from Model** for Stable Diffusion.", REPLACE),
       sample,
     }),
