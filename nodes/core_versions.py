@@ -43,6 +43,12 @@ def load_whole(patchers: list[Any]) -> None:
     mm.load_models_gpu(patchers, memory_required=ALL_MEMORY, force_full_load=True)
 
 
+def unpatched(patcher: Any, name: str) -> Tensor:
+    """A loaded model's weight as it was before patches were added to it in memory."""
+    kept = patcher.backup.get(name)
+    return patcher.model.get_parameter(name) if kept is None else kept.weight
+
+
 def process_conds(inner: Any, latent: Tensor, conds: dict, device: torch.device) -> dict:
     """Conditionings made ready for one latent size; ControlNets prepared for the run."""
     process = comfy.samplers.process_conds

@@ -11,6 +11,7 @@ import folder_paths
 from comfy_execution.utils import get_executing_context
 
 from ..map_estimation.kept_runs import KeptRuns
+from .native.session import current_session
 from .queued_prompts import PREVIEW
 
 log = logging.getLogger(__name__)
@@ -42,7 +43,8 @@ def keep_runs(
         lines: of the node's summary; what is told is added to them.
         chosen: a state given on purpose, from Load MAP State.
         prompt: that is executed, where the node has a backbone: ComfyUI's own models have no name
-            that tells them from others, so what they were made of stands for them.
+            that tells them from others, so what is connected stands for it in the file's name, and
+            digests of the loaded weights are compared when it is gone on from.
     """
     context = get_executing_context()
     number = None if context is None else context.node_id
@@ -52,8 +54,8 @@ def keep_runs(
         log.info("latent MAP: %s", what)
         _show(what, number)
 
-    made_of = lineage(prompt or {}, number, "backbone")
-    return KeptRuns(states_folder(), resume, made_of, tell, chosen)
+    above = lineage(prompt or {}, number, "backbone")
+    return KeptRuns(states_folder(), resume, above, tell, chosen, current_session().made_of)
 
 
 def lineage(prompt: Mapping[str, Any], number: str | None, socket: str) -> str:

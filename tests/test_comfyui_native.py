@@ -48,6 +48,7 @@ GROUPS = {
     "networks": [*NETWORKS, "refusals", "lora"],
     "samplers": ["sampler:sd15", "sampler:sd15:control", "sampler:sd3", "moves"],
     "nodes": ["nodes:sd15", "nodes:sdxl", "nodes:sd3", "nodes:flux", "batch"],
+    "kept": ["kept"],
     "traps": [f"trap_{name}" for name in TRAPS],
     "tiles": [*TILES, "windows", "no_tiles"],
     "parity": ["parity", "parity:control", "parity::paper"],
@@ -179,6 +180,23 @@ def test_a_batch_has_no_more_bound_at_once_than_one_picture(found):
     result = found("batch")
     assert result["one"] == result["three"] > 0
     assert result["left"] == 0
+
+
+def test_a_state_goes_on_only_on_the_model_that_it_was_made_with(found):
+    result = found("kept")
+    assert result["same_bits"]
+    assert result["same"].startswith("went on from iterate 2")
+    assert result["same_again"].startswith("went on from iterate 2")
+    for what, words in {
+        "patch": "different model's patches, such as LoRAs)",
+        "strength": "different model's patches, such as LoRAs)",
+        "weights": "different model's weights)",
+        "vae": "different VAE)",
+        "prompt": "different prompt, cfg or strength)",
+        "cfg": "different prompt, cfg or strength)",
+        "control": "ControlNets)",
+    }.items():
+        assert words in result[what], what
 
 
 def test_weights_move_only_inside_inference_mode(found):

@@ -6,7 +6,7 @@ COMFYUI_PATH names the checkout (default ~/ComfyUI); see tests/comfyui/README.md
 import json
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageChops
 
 from .comfyui.needed import in_the_frontend, need_comfyui
 from .comfyui.server import REPOSITORY, ComfyError, Interrupted, comfy_server
@@ -175,7 +175,8 @@ def test_an_interrupted_run_is_gone_on_from(server):
     name = stopped_at_preview(server, long, 3)
     folder = server.base / "output" / "latent_map"
     with Image.open((folder / name).with_suffix(".png")) as beside:
-        assert beside.convert("RGB").tobytes() == best_of_state(server, name).tobytes()
+        apart = ImageChops.difference(beside.convert("RGB"), best_of_state(server, name))
+    assert max(high for _, high in apart.getextrema()) <= 1  # ComfyUI rounds down
     lines = said(server, enhancement(preset="paper", iterations=4, lam=0.01))
     assert lines[1].startswith("went on from iterate ")
     assert lines[2].startswith("quality ")
@@ -193,7 +194,10 @@ def optimisation(**changes) -> dict:
         "image": ("LoadImage", {"image": SAMPLE}),
         "backbone": ("DLM_LoadBackbone", {"name": "pocket"}),
         "prior": ("DLM_IqaPrior", {"name": "pocket"}),
-        "fidelity": ("DLM_FidelityLoss", {"name": "low_resolution", "scale": 4}),
+        "fidelity": (
+            "DLM_FidelityLoss",
+            {"name": "low_resolution", "scale": 4, "reduction": "rms"},
+        ),
         "invert": (
             "DLM_EdictInvert",
             {"backbone": ["backbone", 0], "image": ["image", 0], "order": "fixed", **inversion},

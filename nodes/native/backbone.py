@@ -20,6 +20,7 @@ from ...edict.schedule import Schedule
 from .. import core_versions
 from .codec import NativeCodec, PixelRange
 from .conditioning import Conditioning, controls_of, refuse_extra_channels, thaw_conditionings
+from .fingerprint import made_of
 from .sampling import read_sampling
 from .session import current_session
 from .tiles import Extent, cut, why_no_tiles
@@ -132,6 +133,7 @@ class NativeBackbone:
         _allow_gradients(options)
         exits.callback(patcher.cleanup)
         patcher.pre_run()
+        current_session().has_opened(partial(made_of, patchers, self.sampling, self.conditioning))
         return live
 
 

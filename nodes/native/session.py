@@ -1,6 +1,6 @@
 """ComfyUI's models while one node uses them: opened on first use, given back when the node ends."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -13,6 +13,7 @@ class Session:
 
     def __init__(self, exits: ExitStack):
         self._scopes: list[tuple[ExitStack, dict[object, Any]]] = [(exits, {})]
+        self._parts: list[Callable[[], Mapping[str, str]]] = []
 
     def once(
         self, owner: object, open_it: Callable[[ExitStack], Any], lasting: bool = False
@@ -28,6 +29,14 @@ class Session:
         if owner not in opened:
             opened[owner] = open_it(exits)
         return opened[owner]
+
+    def has_opened(self, parts: Callable[[], Mapping[str, str]]) -> None:
+        """A model has been opened; `parts` gives digests of what it is made of."""
+        self._parts.append(parts)
+
+    def made_of(self) -> dict[str, str]:
+        """What the models that are open are made of, by parts; nothing if there are none."""
+        return {name: digest for parts in self._parts for name, digest in parts().items()}
 
     @contextmanager
     def picture(self) -> Iterator[None]:
