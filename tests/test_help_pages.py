@@ -17,6 +17,7 @@ EXPLAINED_IN_CHINESE = {
     "DLM_LatentMapOptimizer",
     "DLM_PostEnhance",
 }
+WIDTH = 40  # characters of code in ComfyUI's panel; the rest of a longer line is cut off
 BOLD = re.compile(r"\*\*([a-z][a-z_0-9 +-]*)\*\*")
 
 
@@ -43,3 +44,9 @@ def test_a_page_speaks_of_the_same_widgets_as_the_english_one(page):
 
 def test_the_main_nodes_are_explained_in_chinese():
     assert {page.parent.name for page in DOCS.glob("*/zh.md")} >= EXPLAINED_IN_CHINESE
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.glob("**/*.md")), ids=lambda path: path.stem)
+def test_code_fits_into_the_panel(page):
+    lines = page.read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if line.startswith("    ") and len(line) - 4 > WIDTH] == []
