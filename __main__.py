@@ -11,6 +11,8 @@ from .command_line import COMMANDS, GROUPS
 from .command_line.arguments import add_arguments, read_arguments
 from .command_line.failures import BAD_INPUT, EXPECTED, INTERRUPTED, exit_code, explain
 from .command_line.printing import unfailing_streams
+from .command_line.watched import watched
+from .files.lack_of_memory import is_out_of_memory
 
 EPILOG = "The pocket backbone and prior are a preview of the method, not Stable Diffusion."
 
@@ -22,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         130 after Ctrl-C.
     """
     with unfailing_streams():
-        return _run(sys.argv[1:] if arguments is None else arguments)
+        return watched(lambda: _run(sys.argv[1:] if arguments is None else arguments))
 
 
 def _run(arguments: Sequence[str]) -> int:
@@ -35,8 +37,16 @@ def _run(arguments: Sequence[str]) -> int:
         print("latent-map: stopped", file=sys.stderr)
         return INTERRUPTED
     except EXPECTED as error:
-        print(f"latent-map: {explain(error)}", file=sys.stderr)
-        return exit_code(error)
+        return _told(error)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        return _told(error)
+
+
+def _told(error: Exception) -> int:
+    print(f"latent-map: {explain(error)}", file=sys.stderr)
+    return exit_code(error)
 
 
 class _Parser(argparse.ArgumentParser):

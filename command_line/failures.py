@@ -4,16 +4,19 @@ import re
 import sys
 from pathlib import Path
 
+from ..files.address_space import address_space_limit
+from ..files.lack_of_memory import is_out_of_memory
+
 EXPECTED = (ValueError, OSError, RuntimeError, MemoryError)
 BAD_INPUT, FAILED, INTERRUPTED = 2, 3, 130
 
 
 def explain(error: BaseException) -> str:
     """One line that says what happened and what to do."""
-    from ..files.lack_of_memory import is_out_of_memory  # imports torch, which --help needs not
-
     if is_out_of_memory(error):
-        return "out of memory: use a smaller picture, or enhance with a smaller --tile"
+        limit = address_space_limit()
+        allow = "" if limit is None else f"allow more than {limit / 1e6:.0f} MB (ulimit -v), "
+        return f"out of memory: {allow}use a smaller picture, or enhance with a smaller --tile"
     text = re.sub(r"^\[Errno \d+\] ", "", " ".join(str(error).split()))
     return text or type(error).__name__
 

@@ -6,6 +6,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from ..files.address_space import free_address_space
+
 # Of what is free, for what may be kept: the decoder and the prior need theirs, and so do others.
 FREE_SHARE = 0.5
 
@@ -17,9 +19,16 @@ def free_memory(device: torch.device) -> int | None:
         return torch.cuda.mem_get_info(device)[0] + idle
     if device.type == "mps" and hasattr(torch.mps, "recommended_max_memory"):
         return torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory()
-    if device.type == "cpu" and "SC_AVPHYS_PAGES" in getattr(os, "sysconf_names", ()):
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if device.type == "cpu":
+        known = [size for size in (_free_pages(), free_address_space()) if size is not None]
+        return min(known, default=None)
     return None
+
+
+def _free_pages() -> int | None:
+    if "SC_AVPHYS_PAGES" not in getattr(os, "sysconf_names", ()):
+        return None
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def return_cached_memory(device: torch.device) -> None:

@@ -20,6 +20,9 @@ _WORDS = (
     "paging file is too small",
     "os error 12",
 )
+# How the loader of shared libraries says it, and Python when it could not even make the error.
+_LOADING = ("failed to map segment", "cannot create shared object descriptor")
+_SPEECHLESS = "error return without exception set"
 _WINDOWS = (8, 14, 1455)  # not enough memory, out of memory, paging file too small
 
 
@@ -33,6 +36,10 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM or getattr(error, "winerror", None) in _WINDOWS
+    if isinstance(error, ImportError):
+        return any(words in str(error).lower() for words in _LOADING)
+    if isinstance(error, SystemError):
+        return _SPEECHLESS in str(error)
     # Others quote what they read, and that may say anything.
     kinds = isinstance(error, RuntimeError) or type(error).__name__ == "SafetensorError"
     return kinds and any(words in str(error).lower() for words in _WORDS)

@@ -1,0 +1,59 @@
+"""Work under a limit of the address space, watched by a process that survives it.
+
+Where memory ends, PyTorch's libraries may end the process by a signal, which no program can catch.
+"""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+
+from ..files.address_space import address_space_limit
+from .failures import FAILED
+from .interruption import SIGNALS
+
+LACK = (signal.SIGSEGV, signal.SIGABRT, signal.SIGFPE, signal.SIGILL)  # how libraries end so
+LOADER = 127  # how the loader of shared libraries does
+
+
+def watched(work: Callable[[], int]) -> int:
+    """The exit code of the work; under a limit it is done by a child, whose death is told.
+
+    Where PyTorch is loaded already it is too late for that, and the work is done here.
+    """
+    limit = address_space_limit()
+    if limit is None or "torch" in sys.modules:
+        return work()
+    life, our_end = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(our_end)
+        os.setpgid(0, 0)  # Ctrl-C reaches the parent, which passes on all that it gets
+        threading.Thread(target=_end_with, args=(life,), daemon=True).start()
+        return work()
+    os.close(life)
+    return _followed(child, limit)
+
+
+def _end_with(life: int) -> None:
+    """End this process once the other end is closed, as it is when the parent dies."""
+    os.read(life, 1)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _followed(child: int, limit: int) -> int:
+    known = [signal.Signals[name] for name in SIGNALS if name in signal.Signals.__members__]
+    for each in known:
+        if signal.getsignal(each) is not signal.SIG_IGN:
+            signal.signal(each, lambda number, _: os.kill(child, number))
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if code != LOADER and -code not in LACK:
+        return code if code >= 0 else 128 - code
+    how = f"exit code {code}" if code > 0 else signal.Signals(-code).name
+    print(
+        f"latent-map: out of memory: {how} of a process that may map {limit / 1e6:.0f} MB "
+        "(ulimit -v): allow more, or use a smaller picture",
+        file=sys.stderr,
+    )
+    return FAILED
