@@ -30,6 +30,7 @@ RESULTS_SLOT = 1  # of Compare Priors
 CHAINS = {  # what the others do to a picture, a step a line
     "With SD 1.5 and a tile ControlNet": ("Post-Enhance", "with SD 1.5 + tile ControlNet"),
     "With SDXL": ("Post-Enhance", "with SDXL"),
+    "With SDXL Turbo": ("Post-Enhance, few steps", "with SDXL Turbo"),
     "With SeeSR": ("Post-Enhance", "with SeeSR"),
     "After an upscale model": ("Upscale model", "then Post-Enhance"),
     "After SeedVR2": ("SeedVR2", "then Post-Enhance"),

@@ -15,6 +15,11 @@ need_comfyui()
 
 SAMPLE, SIDE = "latent_map_sample.png", 64
 VALUES = {"preset": "fast", "iterations": 1, "lam": 3, "strength": 1, "preview_every": 1}
+NEWER = {  # widgets that came later than others of their node, and what they are without a value
+    "DLM_IqaPrior": {"views": 1},
+    "DLM_LoadBackbone": {"acceleration": "auto"},
+    "DLM_LatentMapOptimizer": {"resume": True},
+}
 OF_0_1 = ["gentle", 1, -1, 1, 0, False]  # widgets of Post-Enhance as version 0.1 saved them
 
 
@@ -247,3 +252,23 @@ def test_a_workflow_saved_before_is_translated_on_the_canvas(server, tmp_path):
     expected = {"preset": "gentle", "iterations": 1, "lam": 3, "override": True}
     expected |= {"preview": False, "preview_every": 1, "own_tile": False, "anchor_colours": False}
     assert {name: inputs[name] for name in expected} == expected
+
+
+def test_a_workflow_from_before_a_widget_keeps_its_values(server, tmp_path):
+    graph = json.loads((REPOSITORY / "workflows" / "Enhance step by step.json").read_text())
+    without(graph, "ImageCompare")
+    meant = {}
+    for item in graph["nodes"]:
+        if newer := NEWER.get(item["type"]):
+            sockets = [slot for slot in item["inputs"] if slot["name"] not in newer]
+            values = item["widgets_values"][: -len(newer)]
+            names = [slot["name"] for slot in sockets if "widget" in slot]
+            if item["type"] == "DLM_LoadBackbone":
+                values[names.index("compile")], values[names.index("cfg")] = True, 2
+            item.update(inputs=sockets, widgets_values=values)
+            meant[str(item["id"])] = {**dict(zip(names, values, strict=True)), **newer}
+    assert len(meant) == len(NEWER)
+    (path := tmp_path / "old.json").write_text(json.dumps(graph))
+    sent = in_the_frontend("prompts.mjs", server.url, path)[str(path)]["prompt"]
+    for number, values in meant.items():
+        assert {name: sent[number]["inputs"][name] for name in values} == values

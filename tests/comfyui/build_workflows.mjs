@@ -39,6 +39,7 @@ const FACE = "https://huggingface.co";
 const MODELS = {
   "v1-5-pruned-emaonly-fp16.safetensors": ["checkpoints", `${FACE}/Comfy-Org/stable-diffusion-v1-5-archive/resolve/main/v1-5-pruned-emaonly-fp16.safetensors`],
   "sd_xl_base_1.0.safetensors": ["checkpoints", `${FACE}/stabilityai/stable-diffusion-xl-base-1.0/resolve/main/sd_xl_base_1.0.safetensors`],
+  "sd_xl_turbo_1.0_fp16.safetensors": ["checkpoints", `${FACE}/stabilityai/sdxl-turbo/resolve/main/sd_xl_turbo_1.0_fp16.safetensors`],
   "sam3.1_multiplex_fp16.safetensors": ["checkpoints", `${FACE}/Comfy-Org/sam3.1/resolve/main/checkpoints/sam3.1_multiplex_fp16.safetensors`],
   "control_v11f1e_sd15_tile_fp16.safetensors": ["controlnet", `${FACE}/comfyanonymous/ControlNet-v1-1_fp16_safetensors/resolve/main/control_v11f1e_sd15_tile_fp16.safetensors`],
   "RealESRGAN_x4plus.safetensors": ["upscale_models", `${FACE}/Comfy-Org/Real-ESRGAN_repackaged/resolve/main/RealESRGAN_x4plus.safetensors`],
