@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from ..files.devices import exact
 from ..files.pictures import to_image
 from ..iqa_priors.prior import Prior
 from ..map_estimation.comparison_sheet import Window, densest_window
@@ -57,7 +58,7 @@ def most_discrepant(candidates: Sequence[Candidate]) -> Window:
 
     Differ: the mean squared difference over all pairs; of equal results the middle.
     """
-    pictures = torch.cat([candidate.picture for candidate in candidates]).double()
+    pictures = exact(torch.cat([candidate.picture for candidate in candidates]))
     shorter = min(pictures.shape[-2:])
     differences = sum(
         (pictures[a] - pictures[b]).square().sum(0)

@@ -117,7 +117,7 @@ def read_features(
             extract = extract or EXTRACTORS[name](device)
             pixels = read_picture(folder / f"{each.picture}.png").pixels.to(device)
             with torch.no_grad():
-                row = extract(pixels)[0].double().cpu().numpy()
+                row = extract(pixels)[0].cpu().double().numpy()
             buffer = io.BytesIO()
             np.save(buffer, row)
             write_atomically(kept, buffer.getvalue())

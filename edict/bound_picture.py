@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..files.devices import exact
 from .bijections.bijection import Bijection, LatentPair
 from .inversion_options import InversionOptions
-from .precision import state_dtype
 from .protocols import Backbone, Codec
 from .tape import Tape
 from .tiling.binding import smaller_tile, tile_that_fits, tiled
@@ -37,9 +37,12 @@ class BoundPicture:
     codec: Codec
 
     def encode(self) -> Tensor:
-        """The picture's latent (B, C, h, w), in the precision of the state."""
+        """The picture's latent (B, C, h, w), in the precision of the state.
+
+        Un-mixing amplifies rounding by up to (1/p)^(2T): half precision does not survive it.
+        """
         latent = self.codec.encode(pad(self.picture, self.backbone.multiple))
-        return latent.to(state_dtype(latent.device))
+        return exact(latent)
 
     def decode(self, latents: Tensor) -> Tensor:
         """Latents (n, C, h, w) to pictures (n, 3, H, W) of the picture's size, not clamped."""

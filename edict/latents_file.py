@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from ..files.devices import exact
 from ..files.state_file import load_state, save_state
 from .backbones import BACKBONES, REPLACED, load_backbone
 from .bijections.bijection import LatentPair
@@ -39,7 +40,8 @@ def load_latents(path: Path, device: str = "cpu") -> InvertedPicture:
     tensors, metadata = load_state(path, KIND)
     try:
         options = options_from(metadata["options"])
-        x, y, picture = (tensors[name].to(device) for name in ("x", "y", "picture"))
+        x, y = (exact(tensors[name], device) for name in ("x", "y"))
+        picture = tensors["picture"].to(device)
         recipe = dict(metadata.get("recipe") or {"name": metadata["backbone"]})
         name, kind = str(metadata["backbone"]), str(recipe.pop("name"))
         whole = all(z.is_floating_point() and torch.isfinite(z).all() for z in (x, y, picture))

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..files.devices import in_float64
 from .choices import Planes
 from .planes import convolve, on_planes, pad
 from .tables import table
@@ -101,7 +102,7 @@ def _bands(plane: Tensor) -> list[list[Tensor]]:
 def _fit_source(band: Tensor) -> _Source:
     """Scale mixture of the 3 x 3 neighbourhoods of a band, fitted in float64 where there is one."""
     band = _whole_blocks(band)[:, 0]
-    exact = band if band.device.type == "mps" else band.double()
+    exact = in_float64(band)
     patches = exact.unfold(1, BLOCK, 1).unfold(2, BLOCK, 1).flatten(3).flatten(1, 2)
     centred = patches - patches.mean(1, keepdim=True)
     covariance = centred.transpose(1, 2) @ centred / patches.shape[1]

@@ -4,9 +4,9 @@ import math
 from typing import get_args
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from ..files.devices import resized
 from .choices import Reduction, check_choice
 
 # Keeps the square root's gradient finite where the optimisation starts, at distance zero.
@@ -17,8 +17,7 @@ def downsample(image: Tensor, scale: int) -> Tensor:
     """Antialiased bicubic downsampling of (B, 3, H, W) by `scale`, sides rounded up."""
     if scale == 1:
         return image
-    size = [math.ceil(side / scale) for side in image.shape[-2:]]
-    return F.interpolate(image, size=size, mode="bicubic", antialias=True, align_corners=False)
+    return resized(image, [math.ceil(side / scale) for side in image.shape[-2:]])
 
 
 def low_resolution_distance(

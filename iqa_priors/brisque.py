@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..files.devices import complete_device, exact
 from ..files.weights import read_table
 from .natural_scenes import (
     asymmetric_mean,
@@ -44,11 +45,12 @@ def load_brisque(device: torch.device | str = "cpu") -> Callable[[Tensor], Tenso
     """BRISQUE with the regressor of the authors' C++ release, images (B, 3, H, W) -> scores (B,).
 
     Args:
-        device: where the images will be; MPS will not do, it has no float64.
+        device: where the images will be; where there is no float64 the CPU computes.
     Returns: `brisque` with its model bound; see there for ranges.
     """
     model = load_brisque_model(MODEL_FILE)
-    return partial(brisque, model=BrisqueModel(*(tensor.to(device) for tensor in model)))
+    place = complete_device(device)
+    return partial(brisque, model=BrisqueModel(*(tensor.to(place) for tensor in model)))
 
 
 def load_brisque_scorer(device: torch.device | str, paths: tuple[Path, ...]) -> Scorer:
@@ -94,7 +96,7 @@ def brisque(image: Tensor, model: BrisqueModel) -> Tensor:
         )
     features = torch.cat([scene_features(y), scene_features(halve(y))], -1)
     scaled = 2 * (features - model.minimum) / (model.maximum - model.minimum) - 1
-    return predict(scaled, model)
+    return exact(predict(scaled, model), image.device)
 
 
 def predict(scaled: Tensor, model: BrisqueModel) -> Tensor:

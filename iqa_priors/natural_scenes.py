@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..files.devices import in_float64
+
 # In exact arithmetic an even area has coefficients of 0, counted on neither side of the
 # distribution; in float64 they are some 1e-13 of either sign, and would be counted.
 ZERO_COEFFICIENT = 1e-7
@@ -31,7 +33,7 @@ def luma(image: Tensor, metric: str) -> Tensor:
         raise ValueError(
             f"{metric} was given an image with NaN or inf: look at the step that made it"
         )
-    red, green, blue = (255 * image.double()).split(1, dim=1)
+    red, green, blue = (255 * in_float64(image)).split(1, dim=1)
     return 0.2989360212937756 * red + 0.5870430744511212 * green + 0.1140209042551033 * blue
 
 

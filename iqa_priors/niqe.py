@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..files.devices import complete_device, exact
 from ..files.weights import read_table
 from .natural_scenes import (
     asymmetric_mean,
@@ -42,12 +43,13 @@ def load_niqe(
     """NIQE with the published pristine model, as a metric image (B, 3, H, W) -> score (B,).
 
     Args:
-        device: where the images will be; MPS will not do, it has no float64.
+        device: where the images will be; where there is no float64 the CPU computes.
         whole: as for `niqe`.
     Returns: `niqe` with its parameters bound; see there for ranges.
     """
     mean, covariance = load_niqe_parameters(PARAMETERS_FILE)
-    parameters = NiqeParameters(mean.to(device), covariance.to(device))
+    place = complete_device(device)
+    parameters = NiqeParameters(mean.to(place), covariance.to(place))
     return partial(niqe, parameters=parameters, whole=whole)
 
 
@@ -97,7 +99,8 @@ def niqe(image: Tensor, parameters: NiqeParameters, whole: bool = False) -> Tens
     difference = parameters.mean - mean
     pooled = (parameters.covariance + covariance) / 2
     precision = torch.linalg.pinv(pooled, hermitian=True)
-    return torch.einsum("bi,bij,bj->b", difference, precision, difference).sqrt()
+    score = torch.einsum("bi,bij,bj->b", difference, precision, difference).sqrt()
+    return exact(score, image.device)
 
 
 def crop_to_blocks(y: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from ..files.devices import exact
 from ..files.pictures import to_image
 from .curves import INK, PAPER, caption_font
 
@@ -120,7 +121,7 @@ def where_they_differ_most(before: Tensor, after: Tensor, side: int) -> Window:
         before, after: (1, 3, H, W).
         side: of the square, at most the pictures' shorter side.
     """
-    return densest_window((after.double() - before.double()).square().sum((0, 1)), side)
+    return densest_window((exact(after) - exact(before)).square().sum((0, 1)), side)
 
 
 def densest_window(square: Tensor, side: int) -> Window:

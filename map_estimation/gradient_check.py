@@ -11,6 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..files.devices import exact
+
 log = logging.getLogger(__name__)
 LIMIT = 0.03  # relative; right gradients are 0.2 to 1.9 % apart, also of a network in bfloat16
 # The step should change the energy by this share of its terms, well above rounding, yet move the
@@ -80,13 +82,13 @@ def check_chain(
         scale: size of the energy's terms, positive.
     Returns: what was measured.
     """
-    slope = _slope(energy_of, free).double()
+    slope = exact(_slope(energy_of, free))
     with torch.no_grad():
         start = picture_of(variables)
 
     def paired(moved: list[Tensor]) -> float:
         with torch.no_grad():
-            return float((slope * (picture_of(moved) - start).double()).sum())
+            return float((slope * exact(picture_of(moved) - start)).sum())
 
     found = [check_gradient(paired, variables, pulled, 0.0, scale, WORDS["map"])]
     if smooth_energy_of is not None:
@@ -95,7 +97,7 @@ def check_chain(
 
         def energy(moved: list[Tensor]) -> float:
             with torch.no_grad():
-                return float(smooth_energy_of(moved[0]).double())
+                return float(smooth_energy_of(moved[0]))
 
         at, part = energy([free]), WORDS["judges"]
         found.append(check_gradient(energy, [free], [judged], at, scale, part, MARGIN / 2))

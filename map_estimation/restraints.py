@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..files.devices import exact
+
 # Free pictures (n, 3, H, W) to restrained ones, differentiable. It is part of the map from noise to
 # picture, so the optimiser knows of it.
 Restraint = Callable[[Tensor], Tensor]
@@ -159,7 +161,7 @@ def keep_grey(free: Tensor) -> Tensor:
 
 def keep_colours(picture: Tensor) -> Restraint:
     """Keep the colours of the picture (1, 3, H, W): its coarsest level of a wavelet transform."""
-    colours = coarse(picture.double())
+    colours = coarse(exact(picture))
     return lambda free: free - coarse(free) + colours.to(free)
 
 

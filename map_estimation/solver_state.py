@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from ..files.devices import exact
 from .iterate import Iterate
 from .result import TraceRow
 from .solver import Descent, MapSolver, Progress
@@ -42,13 +43,13 @@ def restore(solver: MapSolver, tensors: dict[str, Tensor]) -> None:
             int(tensors["iteration"]),
             trace,
             _best(tensors, trace),
-            None if latents is None else latents.to(device),
+            None if latents is None else exact(latents, device),
         )
         if not 1 <= progress.iteration <= len(trace):
             raise KeyError("iterations")
         if len(variables) != solver.space.variables:
             raise KeyError("variables")
-        descent = solver.begin([v.to(device) for v in variables])
+        descent = solver.begin([exact(v, device) for v in variables])
         _restore_optimizer(descent, tensors)
         solver.progress = progress
     except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:

@@ -11,6 +11,7 @@ from ..edict.bound_picture import BoundPicture
 from ..edict.choices import Memory
 from ..edict.inversion import InvertedPicture, round_trip_error
 from ..edict.tape import Tape
+from ..files.devices import exact
 from .starts import Beginning
 
 
@@ -191,7 +192,7 @@ class PixelSpace:
 
     def start(self) -> list[Tensor]:
         """The picture in float64."""
-        return [self.picture.double()]
+        return [exact(self.picture)]
 
     def noise(self, variables: list[Tensor]) -> None:
         """There is none."""

@@ -12,6 +12,7 @@ from ..edict.bound_picture import bind_picture
 from ..edict.inversion import InvertedPicture
 from ..edict.inversion_options import InversionOptions
 from ..edict.protocols import Backbone
+from ..files.devices import exact
 
 
 @dataclass(frozen=True)
@@ -44,4 +45,4 @@ class PackedPicture:
     def unpack(self, device: torch.device, backbone: Backbone) -> InvertedPicture:
         """The same bound to the model again, on a device, through `backbone`."""
         bound = bind_picture(backbone, self.picture.to(device), self.options)
-        return InvertedPicture(LatentPair(*(z.to(device) for z in self.noise)), bound)
+        return InvertedPicture(LatentPair(*(exact(z, device) for z in self.noise)), bound)

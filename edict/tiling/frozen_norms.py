@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..precision import state_dtype
+from ...files.devices import exact_dtype
 
 # Change of a mean or deviation from pass to pass, in deviations; a tenth of it gains nothing that
 # what tiles do not see of each other would not cover.
@@ -135,7 +135,7 @@ def _weighted_sums(x: Tensor, groups: int, place: Place) -> Tensor:
             "this autoencoder: it cannot be tiled; choose no tile (0 or auto), or a smaller picture"
         )
     rows, columns = place.weights(int(per_cell))
-    precise = state_dtype(x.device)
+    precise = exact_dtype(x.device)
     x = x.reshape(groups, -1, len(rows), len(columns)).to(precise)
     weights = rows.to(x)[:, None] * columns.to(x)
     first, second = (x * weights).sum((1, 2, 3)), (x.square() * weights).sum((1, 2, 3))

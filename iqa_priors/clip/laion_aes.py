@@ -7,9 +7,9 @@ layers have no nonlinearity between them.
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...files.devices import resized
 from ..crops import covering_crops, mean_over_crops
 from ..prior import Scorer
 from ..pyiqa.offline import load_checkpoint
@@ -89,4 +89,4 @@ def _shrunk(image: Tensor, side: int) -> Tensor:
     """The picture at a short side of `side` pixels, bicubic, antialiased, in the weights' type."""
     shortest = min(image.shape[-2:])
     size = [max(side, int(length * side / shortest)) for length in image.shape[-2:]]
-    return F.interpolate(image.float(), size=size, mode="bicubic", antialias=True)
+    return resized(image.float(), size)

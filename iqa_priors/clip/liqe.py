@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import get_args
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from ...files.devices import resized
 from ..choices import Pooling
 from ..crops import (
     Position,
@@ -80,7 +80,7 @@ def limited(image: Tensor) -> list[Tensor]:
     shortest = min(image.shape[-2:])
     if shortest > LARGEST:
         size = [round(side * LARGEST / shortest) for side in image.shape[-2:]]
-        image = F.interpolate(image, size=size, mode="bilinear", antialias=True)
+        image = resized(image, size, "bilinear")
     return one_level(image)
 
 

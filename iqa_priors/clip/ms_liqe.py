@@ -6,9 +6,9 @@ Source: Zhang et al., arXiv 2403.06406, Sec. V. Its authors have published neith
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from ...files.devices import resized
 from ..choices import Pooling
 from ..prior import Scorer
 from .liqe import SIDE, Pyramid, as_scorer, build_liqe
@@ -41,7 +41,7 @@ def three_levels(side: int = SIDE) -> Pyramid:
 def _resized(image: Tensor, size: tuple[int, int]) -> Tensor:
     if tuple(image.shape[-2:]) == size:
         return image
-    return F.interpolate(image, size=size, mode="bicubic", antialias=True)
+    return resized(image, size)
 
 
 def load_ms_liqe(

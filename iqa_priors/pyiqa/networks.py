@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...files.devices import resized
 from ..crops import (
     Position,
     covering_crops,
@@ -249,7 +250,7 @@ def _shrunk(image: Tensor, side: int) -> Tensor:
     height, width = image.shape[-2:]
     ratio = side / min(height, width)
     size = [max(side, int(length * ratio)) for length in (height, width)]
-    return F.interpolate(image, size=size, mode="bilinear", antialias=True)
+    return resized(image, size, "bilinear")
 
 
 _TOPIQ = {"semantic_model_name": "resnet50", "use_ref": False, "backbone_pretrain": False}

@@ -1,0 +1,45 @@
+"""What devices lack, and what is done there instead.
+
+Apple's MPS has no float64, and no gradient of antialiased resizing.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def is_complete(device: torch.device | str) -> bool:
+    """Whether a device has float64 and gradients of all that this program computes."""
+    return torch.device(device).type != "mps"
+
+
+def exact_dtype(device: torch.device | str) -> torch.dtype:
+    """float64, or float32 on devices without it."""
+    return torch.float64 if is_complete(device) else torch.float32
+
+
+def exact(tensor: Tensor, device: torch.device | str | None = None) -> Tensor:
+    """A tensor in the highest precision that a device has, by default its own, and there."""
+    device = tensor.device if device is None else device
+    return tensor.to(device, exact_dtype(device))
+
+
+def complete_device(device: torch.device | str) -> torch.device | str:
+    """The device, or the CPU in its place."""
+    return device if is_complete(device) else "cpu"
+
+
+def in_float64(tensor: Tensor) -> Tensor:
+    """A tensor in float64, on the CPU where its device has none; gradients find their way back."""
+    return (tensor if is_complete(tensor.device) else tensor.cpu()).double()
+
+
+def resized(
+    image: Tensor, size: Sequence[int], mode: Literal["bilinear", "bicubic"] = "bicubic"
+) -> Tensor:
+    """Pictures (B, C, H, W) at another size (height, width), antialiased, on their device."""
+    near = image if is_complete(image.device) else image.cpu()
+    return F.interpolate(near, size=list(size), mode=mode, antialias=True).to(image.device)
