@@ -1,9 +1,10 @@
 """What devices lack, and what is done there instead.
 
-Apple's MPS has no float64, and no gradient of antialiased resizing.
+Apple's MPS has no float64 and no gradient of antialiased resizing, Intel's Arc has no float64.
 """
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Literal
 
 import torch
@@ -12,8 +13,17 @@ from torch import Tensor
 
 
 def is_complete(device: torch.device | str) -> bool:
-    """Whether a device has float64 and gradients of all that this program computes."""
-    return torch.device(device).type != "mps"
+    """Whether a device has float64, and with it all else that this program computes."""
+    kind = torch.device(device).type
+    return kind in ("cpu", "cuda") or _has_float64(kind)
+
+
+@cache
+def _has_float64(kind: str) -> bool:
+    try:
+        return float((torch.ones(2, dtype=torch.float64, device=kind) / 3).sum()) == 2 / 3
+    except Exception:  # each kind of device says so in its own way
+        return False
 
 
 def exact_dtype(device: torch.device | str) -> torch.dtype:

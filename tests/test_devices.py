@@ -153,5 +153,6 @@ def test_resizing_is_the_librarys():
 def test_the_exact_type():
     assert devices.exact_dtype("mps") == torch.float32
     assert devices.exact_dtype("cuda:1") == torch.float64
+    assert devices.exact_dtype("xpu") == torch.float32  # there is none, which is no error
     assert devices.complete_device("mps") == "cpu"
     assert isinstance(devices.exact(IMAGE), Tensor)
