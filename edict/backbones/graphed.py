@@ -268,7 +268,8 @@ class _Captured:
             for buffer in (self._latent, self._label, *self._bound.values()):
                 buffer.zero_()
         self._holds = None
-        return self._capture(function)
+        with torch.cuda.device_of(self._latent):  # streams are those of the current device
+            return self._capture(function)
 
     @torch.no_grad()
     def _load(self, denoiser: CapturableDenoiser, latent: Tensor, label: float) -> None:
