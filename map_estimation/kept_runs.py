@@ -91,7 +91,10 @@ class KeptRuns:
 
 
 def check_state(state: Path | KeptRuns | None, pictures: int) -> None:
-    """Raise ValueError if a single state is to be that of several pictures."""
-    single = state.chosen if isinstance(state, KeptRuns) else state
+    """Raise ValueError for one state of several pictures, or a chosen one that is gone."""
+    chosen = state.chosen if isinstance(state, KeptRuns) else None
+    if chosen is not None and not chosen.exists():
+        raise ValueError(f"no state file {chosen}: choose another, or none to start anew")
+    single = chosen or (state if isinstance(state, Path) else None)
     if single is not None and pictures > 1:
         raise ValueError(f"a state file keeps one picture, the batch holds {pictures}")

@@ -48,7 +48,7 @@ GROUPS = {
     "networks": [*NETWORKS, "refusals", "lora"],
     "samplers": ["sampler:sd15", "sampler:sd15:control", "sampler:sd3", "moves"],
     "nodes": ["nodes:sd15", "nodes:sdxl", "nodes:sd3", "nodes:flux", "batch"],
-    "kept": ["kept"],
+    "kept": ["kept", "kept_noise"],
     "traps": [f"trap_{name}" for name in TRAPS],
     "tiles": [*TILES, "windows", "no_tiles"],
     "parity": ["parity", "parity:control", "parity::paper"],
@@ -197,6 +197,13 @@ def test_a_state_goes_on_only_on_the_model_that_it_was_made_with(found):
         "control": "ControlNets)",
     }.items():
         assert words in result[what], what
+
+
+def test_the_optimizer_goes_on_with_the_noise_that_it_was_given(found):
+    result = found("kept_noise")
+    assert result["same_bits"]
+    assert "different noise" in result["patch"]
+    assert result["left"] == [2, 0]
 
 
 def test_weights_move_only_inside_inference_mode(found):

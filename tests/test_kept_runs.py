@@ -176,6 +176,9 @@ def test_a_chosen_state_is_gone_on_from_and_stays(tmp_path):
     assert states_in(tmp_path) == [path]
     with pytest.raises(ValueError, match="keeps one picture, the batch holds 2"):
         run(picture(batch=2), KeptRuns(tmp_path, chosen=path))
+    path.unlink()
+    with pytest.raises(ValueError, match="no state file"):
+        run(picture(), KeptRuns(tmp_path, chosen=path))
 
 
 def test_a_state_of_another_model_of_the_same_name_is_refused(tmp_path):

@@ -6,8 +6,10 @@ import comfy.model_management as mm
 import folder_paths
 import native_models
 import torch
-from latent_map.nodes import kept_runs, post_enhance, session
-from native_process import backbone, changed, load, load_control, picture, run_node
+from latent_map.fidelity.loading import load_fidelity
+from latent_map.iqa_priors.loading import load_prior
+from latent_map.nodes import edict_invert, kept_runs, latent_map_optimizer, post_enhance, session
+from native_process import STEPS, backbone, changed, load, load_control, picture, run_node
 
 PATCHED = "diffusion_model.middle_block.1.proj_in.weight"
 WIDGETS = {"preset": "fast", "override": True, "iterations": 3, "lam": 1.0, "strength": 1.0}
@@ -31,7 +33,24 @@ def enhanced(tiny, state=None, cfg=1.0, control=None):
     return made[0], made[1].split("\n")
 
 
-def interrupt(tiny, at=2):
+def optimised(tiny, state=None):
+    """The best noise of the optimizer, after an inversion."""
+    prior, fidelity = load_prior("pocket"), load_fidelity("low_resolution")
+    inversion = {"steps": STEPS, "mixing": 0.93, "own_mixing": True, "strength": 1.0}
+    inversion |= {"spacing": "trailing", "order": "fixed"}
+    image = picture().movedim(1, -1)
+    (latents,) = run_node(
+        edict_invert.EdictInvert, backbone=backbone(tiny), image=image, **inversion
+    )
+    ascent = {"iterations": 3, "optimizer": "adam", "learning_rate": 0.05, "momentum": 0.5}
+    ascent |= {"lam": 0.01, "clip": 0.1, "patience": 10, "target_quality": 0.9}
+    ascent |= {"memory": "recompute", "preview_every": 1, "check_gradient": False}
+    given = {"latents": latents, "prior": prior, "fidelity": fidelity, "state": state}
+    (best,), *_ = run_node(latent_map_optimizer.LatentMapOptimizer, **given, **ascent)
+    return best.noise
+
+
+def interrupt(work, tiny, at=2):
     """Interrupt a run after so many iterates; its state."""
     step = session.Progress.step
 
@@ -43,11 +62,19 @@ def interrupt(tiny, at=2):
 
     with changed(session.Progress, "step", stopping):
         try:
-            enhanced(tiny)
+            work(tiny)
         except mm.InterruptProcessingException:
             (state,) = kept_runs.states_folder().glob("*.state")
             return state
     raise RuntimeError("the run was not interrupted")
+
+
+def refusal(work, tiny, state):
+    try:
+        work(tiny, state)
+    except ValueError as error:
+        return str(error)
+    return "went on"
 
 
 def what_came(tiny, state, **options):
@@ -62,7 +89,7 @@ def check_kept():
     with tempfile.TemporaryDirectory() as folder:
         folder_paths.set_output_directory(folder)
         whole, _ = enhanced(patched(load("sd15")))
-        state = interrupt(patched(load("sd15")))
+        state = interrupt(enhanced, patched(load("sd15")))
         again, (_, said, *_) = enhanced(patched(load("sd15")), state)
         same = load("sd15")
         with torch.inference_mode():
@@ -79,4 +106,21 @@ def check_kept():
             "cfg": what_came(patched(same), state, cfg=2.0),
             "control": what_came(patched(same), state, control=load_control()),
             "same_again": what_came(patched(same), state),
+        }
+
+
+def check_kept_noise():
+    """The same of the optimizer, whose noise tells the model."""
+    with tempfile.TemporaryDirectory() as folder:
+        folder_paths.set_output_directory(folder)
+        whole = optimised(load("sd15"))
+        state = interrupt(optimised, load("sd15"))
+        again = optimised(load("sd15"), state)
+        refused = refusal(optimised, patched(load("sd15")), state)
+        left = len(list(kept_runs.states_folder().iterdir()))
+        optimised(load("sd15"))  # goes on of itself
+        return {
+            "same_bits": all(torch.equal(*pair) for pair in zip(whole, again, strict=True)),
+            "patch": refused,
+            "left": [left, len(list(kept_runs.states_folder().iterdir()))],
         }
