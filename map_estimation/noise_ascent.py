@@ -14,7 +14,7 @@ from .enhancer import Enhancer
 from .kept_runs import KeptRuns, StateFile, check_state
 from .restraints import FREE, Restraints
 from .result import MapResult, NonFiniteError, Status
-from .resume import describe_run, fingerprint, read_run, run_kept, with_tile
+from .resume import NOISE, describe_run, fingerprint, read_run, run_kept, with_tile
 from .settings import MapSettings
 from .solver import Callback, MapSolver
 from .spaces import DiffusionSpace
@@ -134,8 +134,8 @@ def _prepared(
     space, objective = enhancer.problem_of(item.bound, held, item.noise)
     solver = MapSolver(space, picture, objective, enhancer.settings)
     description = describe_run(picture, enhancer, held, space.tile)
-    noise = {"noise": " ".join(fingerprint(part) for part in item.noise)}
-    return _Run(item, space, solver, {**description, **noise})
+    description[NOISE] = " ".join(fingerprint(part) for part in item.noise)
+    return _Run(item, space, solver, description)
 
 
 def _split(inverted: InvertedPicture) -> list[InvertedPicture]:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -27,6 +27,7 @@ from .solver_state import best_and_trace, restore, state_of
 
 log = logging.getLogger(__name__)
 STATE_KIND = "MAP estimation"
+NOISE = "noise"  # given to the run, in a state's description
 MADE_OF = "made_of"  # what the model is made of, by parts, in a state's description
 KEEP_EVERY = 10.0  # seconds
 KEEP_SHARE = 0.05  # of a run's time is spent on writing states, at most
@@ -67,8 +68,22 @@ class SavedRun:
         return replace(settings, inversion=replace(settings.inversion, tile=self.tile))
 
 
-def best_of(path: Path) -> tuple[Tensor, tuple[TraceRow, ...]]:
-    """The best picture of an interrupted run, (1, 3, H, W), and its trace.
+class BestSoFar(NamedTuple):
+    """What an interrupted run had reached.
+
+    Attributes:
+        picture: the best, (1, 3, H, W).
+        trace: all iterates.
+        inverted: whether the run was given noise, see noise_ascent.py.
+    """
+
+    picture: Tensor
+    trace: tuple[TraceRow, ...]
+    inverted: bool
+
+
+def best_of(path: Path) -> BestSoFar:
+    """What is in a state file to look at.
 
     Raises: ValueError for a file that is missing, damaged, or of another kind.
     """
@@ -78,7 +93,7 @@ def best_of(path: Path) -> tuple[Tensor, tuple[TraceRow, ...]]:
     best, trace = best_and_trace(saved.tensors)
     if best is None:
         raise ValueError(f"{path} holds no picture: run it to its end")
-    return _picture_of(best), tuple(trace)
+    return BestSoFar(_picture_of(best), tuple(trace), NOISE in saved.description)
 
 
 def _picture_of(best: Iterate) -> Tensor:

@@ -63,9 +63,10 @@ class LoadMapState(io.ComfyNode):
     def execute(cls, name: str) -> io.NodeOutput:
         """Read the file and prove it whole."""
         path = states_folder() / name
-        picture, trace = best_of(path)
-        last = trace[-1]
-        text = f"{name}: {len(trace)} iterates, quality {last.quality:.4f} in the last"
+        picture, trace, inverted = best_of(path)
+        left_by = "Latent MAP Optimizer" if inverted else "Post-Enhance"
+        quality = f"quality {trace[-1].quality:.4f} in the last"
+        text = f"{name}: left by {left_by}, {len(trace)} iterates, {quality}"
         return io.NodeOutput(
             to_comfy(picture),
             path,

@@ -62,7 +62,8 @@ def test_an_interrupted_ascent_is_gone_on_from_bit_for_bit(tmp_path):
         run([inverted()], states, interrupt_at(0, 4))
     (path,) = states_in(states.folder)
     assert path.with_suffix(".png").exists()
-    shown, trace = best_of(path)
+    shown, trace, given_noise = best_of(path)
+    assert given_noise
     assert shown.shape == picture().shape
     assert len(trace) == 5
     calls = []

@@ -66,7 +66,8 @@ def test_an_interrupted_run_is_kept_told_and_gone_on_from_bit_for_bit(tmp_path):
         run(image, states, interrupt_at(0, 4))
     (path,) = states_in(states.folder)
     assert told == [f"stopped after 4 iterates: the best is kept in {path}, run again to go on"]
-    shown, trace = best_of(path)
+    shown, trace, inverted = best_of(path)
+    assert not inverted
     assert shown.shape == image.shape
     assert [row.iteration for row in trace] == [0, 1, 2, 3, 4]
     (result,) = run(image, states)
@@ -86,7 +87,7 @@ def test_the_best_picture_is_the_one_kept(tmp_path):
 
     with pytest.raises(Interrupted):
         run(picture(), states, watch)
-    shown, _ = best_of(*states_in(tmp_path))
+    shown, *_ = best_of(*states_in(tmp_path))
     best = min(rows, key=lambda row: row[0])[1]
     assert (shown - best).abs().max() < 0.01  # the pair's other member may be the better one
     assert (shown_beside(*states_in(tmp_path)) - shown).abs().max() < EIGHT_BITS
@@ -138,7 +139,7 @@ def test_the_picture_beside_a_state_is_that_of_its_last_best(tmp_path):
         with pytest.raises(Interrupted):
             run(picture(), KeptRuns(tmp_path), interrupt_at(0, iteration))
         (path,) = states_in(tmp_path)
-        shown, trace = best_of(path)
+        shown, trace, _ = best_of(path)
         assert len(trace) == iteration + 1
         assert (shown_beside(path) - shown).abs().max() < EIGHT_BITS
 
