@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ..files.pictures import read_array, write_image
 from ..files.written import write_atomically
 from .votes import SPOILT
 
@@ -81,7 +82,7 @@ def write_demo(folder: Path) -> Path:
     noisy.mkdir(parents=True, exist_ok=True)
     for file in sorted(PHOTOGRAPHS.glob("*.png")):
         if not (noisy / file.name).exists():
-            _with_noise(file).save(noisy / file.name)
+            write_image(noisy / file.name, _with_noise(file))
     write_atomically(study, STUDY.encode())
     return study
 
@@ -113,5 +114,4 @@ def simulated_quality(result: Callable[[str, str], Path]) -> Callable[[str, str]
 
 
 def _pixels(file: Path) -> np.ndarray:
-    with Image.open(file) as image:
-        return np.asarray(image.convert("RGB"), float)
+    return read_array(file).astype(float)

@@ -127,8 +127,9 @@ def read_features(
 
 def _kept(path: Path) -> np.ndarray | None:
     try:
-        return np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
+        row = np.load(path, allow_pickle=False)
+        return row if row.dtype == np.float64 and row.ndim == 1 and np.isfinite(row).all() else None
+    except (OSError, ValueError, EOFError, MemoryError):  # of a damaged head, of any size
         return None
 
 

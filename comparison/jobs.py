@@ -16,6 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
+from ..files.json_files import SANE, TABLE, number, read_json, text
 from ..files.written import write_atomically
 from .entrants import Entrant
 from .hashing import description_hash, file_hash
@@ -33,6 +34,12 @@ COLUMNS: tuple[str, ...] = (
     "seconds",
     "error",
 )
+RECORD = {
+    **dict.fromkeys(("entrant", "picture", "key", "error", "sha256", "device", "host"), text()),
+    "status": text("done", "failed"),
+    "seconds": number(0, SANE),
+    **dict.fromkeys(("versions", "made_from", "run"), TABLE),
+}
 _ONE_AT_A_TIME = threading.Lock()  # a worker of several threads has one set of models all the same
 
 
@@ -193,20 +200,19 @@ def _write_record(job: Job, content: dict[str, Any]) -> None:
 def read_record(path: Path) -> dict[str, Any]:
     """A result's record; empty where there is none, or it is damaged."""
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        return read_json(path, "record of a result", RECORD, ("key", "status"))
     except (OSError, ValueError):
         return {}
-    return record if isinstance(record, dict) else {}
 
 
 def results_table(jobs: Iterable[Job]) -> str:
     """A row for each job, as CSV: what became of it, quality by its own prior, time."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    table = io.StringIO()
+    writer = csv.DictWriter(table, COLUMNS, lineterminator="\n")
     writer.writeheader()
     for job in jobs:
         writer.writerow(_row(job))
-    return text.getvalue()
+    return table.getvalue()
 
 
 def _row(job: Job) -> dict[str, Any]:

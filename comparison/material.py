@@ -7,6 +7,7 @@ import random
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from ..files.pictures import picture_size
 from .picture_names import flaw_of_name
 from .session_settings import SessionSettings
 from .traps import make_traps
@@ -98,19 +99,9 @@ def check_pictures(folder: Path, pairs: Iterable[Pair]) -> None:
         files = [result_file(folder, pair.scene, name) for name in pair[1:]]
         for file in files:
             if file not in sizes:
-                sizes[file] = _size(file)
+                if not file.is_file():
+                    raise ValueError(f"there is no {file}: run latent-map study run again")
+                sizes[file] = picture_size(file)
         if sizes[files[0]] != sizes[files[1]]:
             words = " and ".join(f"{file} is {'x'.join(map(str, sizes[file]))}" for file in files)
             raise ValueError(f"{words}: results of one picture must have one size")
-
-
-def _size(file: Path) -> tuple[int, int]:
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(file, formats=["PNG"]) as image:
-            return image.size
-    except FileNotFoundError:
-        raise ValueError(f"there is no {file}: run latent-map study run again") from None
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{file} is no readable PNG: delete it and run again") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import logging
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,15 +14,22 @@ import numpy as np
 from PIL import Image, ImageCms
 from torch import Tensor
 
-from ..files.pictures import FORMATS, Picture, find_pictures, read_picture, to_image, write_image
+from ..files.json_files import NAME, read_rows, whole
+from ..files.pictures import Picture, find_pictures, read_picture, to_image, write_image
 from ..files.written import write_atomically
 from .hashing import file_hash
 from .picture_names import flaw_of_name
 from .pictures_settings import PicturesSettings
 
 MANIFEST = "inputs.json"
-ROTATED = range(5, 9)  # EXIF orientations that exchange width and height
+ROW = {
+    **dict.fromkeys(("picture", "source", "source_sha256", "sha256"), NAME),
+    "side": whole(0, 1_000_000),
+    **dict.fromkeys(("width", "height"), whole(1, 1_000_000)),
+}
 EXCLUDE_COLUMNS = ("picture", "reason")
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -123,9 +131,11 @@ def read_excluded(path: Path) -> dict[str, str]:
 def read_inputs(folder: Path) -> list[Input]:
     """The list of prepared pictures; empty where there is none, or it is damaged."""
     try:
-        return [Input(**each) for each in json.loads((folder / MANIFEST).read_text("utf-8"))]
-    except (OSError, ValueError, TypeError):
+        rows = read_rows(folder / MANIFEST, "picture", ROW, tuple(ROW), "prepare again")
+    except (OSError, ValueError) as error:
+        log.debug("%s", error)
         return []
+    return [Input(**{name: row[name] for name in ROW}) for row in rows]
 
 
 def _claim(folder: Path) -> None:
@@ -191,17 +201,3 @@ def to_srgb(picture: Picture, file: Path) -> Tensor:
         ) from error
     values = np.asarray(image, np.float32) / 255
     return picture.pixels.new_tensor(values).permute(2, 0, 1)[None]
-
-
-def picture_size(path: Path) -> tuple[int, int]:
-    """Width and height of a picture file, upright, from its head.
-
-    Raises: ValueError if it is no picture.
-    """
-    try:
-        with Image.open(path, formats=FORMATS) as image:
-            width, height = image.size
-            rotated = image.getexif().get(0x0112) in ROTATED
-    except Exception as error:  # Pillow's decoders raise anything at all on damaged files
-        raise ValueError(f"{path} is no readable picture: make it again") from error
-    return (height, width) if rotated else (width, height)

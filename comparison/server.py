@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
+from ..files.json_files import parse_text
 from .access import TOKEN_HEADER, Access
 from .bare_png import bare_png
 from .session import Question, RefusedError, Session
@@ -242,8 +243,8 @@ class _Handler(BaseHTTPRequestHandler):
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "bad", f"at most {LARGEST_BODY} bytes"
             )
         try:
-            body = json.loads(self.rfile.read(int(length)))
-        except (ValueError, RecursionError):
+            body = parse_text(self.rfile.read(int(length)), "the body")
+        except ValueError:
             raise _bad("it is not JSON") from None
         if not isinstance(body, dict):
             raise _bad("it is no JSON object")

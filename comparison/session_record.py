@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from ..files.json_files import OF_A_STUDY, TABLE, check_table, parse_json, table, text
+from ..files.reading import reading
 from ..files.written import write_atomically
 from .hashing import file_hash
 from .material import gather_material, result_file
@@ -19,6 +21,11 @@ from .trials import Material, Pair
 
 FILE = "session.json"
 REMEDY = "put back what was, or begin another with --session NAME"
+RULES = {
+    **dict.fromkeys(("settings", "material"), TABLE),
+    "pairs_sha256": text(),
+    "pictures": table(table(text())),
+}
 
 
 @dataclass(frozen=True)
@@ -62,8 +69,9 @@ def open_record(place: Path, folder: Path, settings: SessionSettings) -> Session
 
 def _unchanged(place: Path, folder: Path, settings: SessionSettings) -> SessionRecord:
     file, pairs = place / FILE, folder / "pairs.csv"
-    try:
-        content = json.loads(file.read_bytes())
+    with reading(file, "record of a session", REMEDY):
+        content = parse_json(file, "record of a session", REMEDY, OF_A_STUDY)
+        check_table(content, RULES, tuple(RULES), f"{file} is damaged", REMEDY)
         before, digest, pictures = (content[k] for k in ("settings", "pairs_sha256", "pictures"))
         material = Material(
             tuple(Pair(*each) for each in content["material"]["pairs"]),
@@ -76,8 +84,6 @@ def _unchanged(place: Path, folder: Path, settings: SessionSettings) -> SessionR
             for scene in sorted(scenes)
         ]
         changed = sorted(key for key, now in asdict(settings).items() if before[key] != now)
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{file} is damaged: {REMEDY}") from error
     if changed:
         raise ValueError(f"session {place.name} began with other {changed}: {REMEDY}")
     if not pairs.is_file() or _hash(pairs) != digest:

@@ -6,14 +6,14 @@ and their copies lie in the session's folder for everyone to see.
 
 from __future__ import annotations
 
-import io
 import logging
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..files.pictures import write_image
+from ..files.pictures import read_array, write_image
+from ..files.recompressed import recompressed
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -31,12 +31,10 @@ def worsened(image: Image.Image) -> Image.Image:
         image: RGB.
     Returns: RGB, of the same size.
     """
-    from PIL import Image, ImageFilter
+    from PIL import ImageFilter
 
     radius = max(2.0, BLUR * min(image.size))
-    buffer = io.BytesIO()
-    image.filter(ImageFilter.GaussianBlur(radius)).save(buffer, "JPEG", quality=JPEG_QUALITY)
-    return Image.open(buffer).convert("RGB")
+    return recompressed(image.filter(ImageFilter.GaussianBlur(radius)), JPEG_QUALITY)
 
 
 def make_traps(
@@ -75,8 +73,7 @@ def _make(source: Path, target: Path) -> bool:
     import numpy as np
     from PIL import Image
 
-    with Image.open(source) as opened:
-        image = opened.convert("RGB")
+    image = Image.fromarray(read_array(source))
     copy = worsened(image)
     lost = (np.asarray(image, np.float32) - np.asarray(copy, np.float32)) / 255
     if lost.std(axis=(0, 1)).mean() < OBVIOUS:

@@ -7,6 +7,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from ..files.json_files import NAME, read_rows, text
 from ..files.written import write_atomically
 
 # What is kept, and the largest number that it may be; 0 means a text.
@@ -27,6 +28,7 @@ KNOWN = {
     "pixel_pitch_mm": 100,
     "screen_diagonal_inch": 1000,
 }
+RECORD = {"observer": NAME, "time": text()}
 LONGEST_TEXT = 300
 MOST_RECORDS = 200  # of one observer: a window that is being resized sends many
 
@@ -62,11 +64,13 @@ def add_viewing(file: Path, observer: str, given: Mapping[str, Any]) -> None:
 
     Raises: ValueError if the file is damaged; OSError if it cannot be written.
     """
-    try:
-        records = list(json.loads(file.read_bytes())) if file.exists() else []
-        of_observer = [record for record in records if record["observer"] == observer]
-    except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"{file} is damaged: mend it, or move it away") from error
+    remedy = "mend it, or move it away"
+    records = (
+        read_rows(file, "record of a screen", RECORD, tuple(RECORD), remedy)
+        if file.exists()
+        else []
+    )
+    of_observer = [record for record in records if record["observer"] == observer]
     facts = checked_viewing(given)
     if len(of_observer) >= MOST_RECORDS or (of_observer and _facts(of_observer[-1]) == facts):
         return

@@ -1,6 +1,5 @@
 """Reference image recovery: what is left of a picture when one measure alone leads back to it."""
 
-import io
 import math
 from collections.abc import Callable
 from typing import NamedTuple, get_args
@@ -119,8 +118,8 @@ def _compress(reference: Tensor) -> Tensor:
     import numpy as np
     from PIL import Image
 
+    from ..files.recompressed import recompressed
+
     levels = (255 * reference[0].clamp(0, 1)).round().byte().permute(1, 2, 0).cpu().numpy()
-    buffer = io.BytesIO()
-    Image.fromarray(levels).save(buffer, "JPEG", quality=JPEG_QUALITY)
-    decoded = np.array(Image.open(io.BytesIO(buffer.getvalue())).convert("RGB"))
+    decoded = np.array(recompressed(Image.fromarray(levels), JPEG_QUALITY))
     return (torch.from_numpy(decoded).permute(2, 0, 1)[None] / 255).to(reference)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..files.json_files import TABLE, check_table, sequence, text, whole
+from ..files.json_files import TABLE, check_table, parse_text, sequence, text, whole
 from ..files.outlines import outline
 from ..files.reading import FileError, reading
 from ..files.weights import check_module, file_metadata, load_module, read_tensors
@@ -163,7 +163,7 @@ def _about(head: Path) -> tuple[tuple[int, ...], VaeQaOptions]:
         texts = file_metadata(head, "VAE-QA head")
         if "about" not in texts:
             raise FileError(f"{where} (it says of no kind): {MAKE_ONE}")
-        about = json.loads(texts["about"])
+        about = parse_text(texts["about"], "its description")
         check_table(about, ABOUT, tuple(ABOUT), where, MAKE_ONE)
         check_table(about["options"], OPTIONS, tuple(OPTIONS), where, MAKE_ONE)
         given = {name: about["options"][name] for name in OPTIONS}

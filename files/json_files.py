@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .reading import FETCH_AGAIN, FileError, reading
+from .reading import FETCH_AGAIN, FileError, reading, said
 
 MOST_BYTES = 8_000_000  # of a file; the largest, a vocabulary, has 1
+OF_A_STUDY = 400_000_000  # of a file that grows with the pictures and people of a study
 SANE = 1e9  # no number of a configuration is larger
 LONGEST = 4096  # entries of a list for which there is no rule
 
@@ -117,12 +118,40 @@ def read_json(
     return content
 
 
-def parse_json(path: Path, what: str, remedy: str = FETCH_AGAIN) -> Any:
-    """Whatever a JSON file holds, unchecked. Raises FileError if it cannot be read."""
+def read_rows(
+    path: Path, what: str, rules: Mapping[str, Rule], needed: tuple[str, ...], remedy: str
+) -> list[dict[str, Any]]:
+    """A list of JSON objects, each checked; a study's, of any length.
+
+    Args:
+        path, what, rules, needed, remedy: as in `read_json`.
+    Raises: FileError as `read_json`, which names the row.
+    """
+    rows = parse_json(path, what, remedy, OF_A_STUDY)
+    if not isinstance(rows, list):
+        raise FileError(f"{path} is damaged or no {what} (it is no list): {remedy}")
+    for number, row in enumerate(rows, 1):
+        check_table(row, rules, needed, f"{path} is damaged, row {number} is no {what}", remedy)
+    return rows
+
+
+def parse_text(text: str | bytes, what: str) -> Any:
+    """What JSON that is no file of its own holds, unchecked. Raises FileError if it is none."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise FileError(f"{what} is no JSON ({said(error)})") from error
+
+
+def parse_json(path: Path, what: str, remedy: str = FETCH_AGAIN, most: int = MOST_BYTES) -> Any:
+    """Whatever a JSON file of at most `most` bytes holds, unchecked.
+
+    Raises: FileError if it cannot be read.
+    """
     with reading(path, what, remedy):
         size = path.stat().st_size
-        if size > MOST_BYTES:
-            raise ValueError(f"it has {size} bytes, {MOST_BYTES} are the most")
+        if size > most:
+            raise ValueError(f"it has {size} bytes, {most} are the most")
         if not path.is_file():
             raise ValueError("it is no file")
         return json.loads(path.read_text(encoding="utf-8"))

@@ -35,6 +35,7 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+ROTATED = range(5, 9)  # EXIF orientations that exchange width and height
 # What becomes RGB without a choice to make; CMYK and Lab need a colour profile for it.
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "YCbCr")
 
@@ -99,6 +100,24 @@ def read_array(path: Path) -> np.ndarray:
     Raises: as `read_picture`.
     """
     return np.asarray(to_image(read_picture(path).pixels))
+
+
+def picture_size(path: Path) -> tuple[int, int]:
+    """Width and height of a picture file, upright, from its head.
+
+    Raises: ValueError if it is missing or no picture.
+    """
+    if not path.is_file():
+        raise ValueError(f"there is no {path}: check the name")
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            width, height = image.size
+            rotated = image.getexif().get(0x0112) in ROTATED
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow's decoders raise anything at all on damaged files
+        raise ValueError(f"{path} is no readable picture: make it again") from error
+    return (height, width) if rotated else (width, height)
 
 
 def _picture(image: Image.Image, path: Path) -> Picture:

@@ -26,6 +26,15 @@ CALIBRATION = {
     "lower_better": FLAG,
 }
 
+NEEDED = ("prior", "xi3", "xi4")
+
+
+def read_calibration(path: Path) -> dict[str, Any]:
+    """What the calibrate command wrote, checked. Raises ValueError if it is none."""
+    content = parse_json(path, "calibration", MAKE_ONE)
+    check_table(content, CALIBRATION, NEEDED, f"{path} is no calibration", MAKE_ONE)
+    return content
+
 
 def load_prior(
     name: str,
@@ -100,11 +109,11 @@ def _logistic(
 def _user_logistic(
     name: str, row: PriorRow, calibration: Mapping[str, Any] | Path | str
 ) -> Logistic:
-    where = "the calibration"
-    given: Any = calibration
-    if not isinstance(calibration, Mapping):
-        where, given = str(calibration), parse_json(Path(calibration), "calibration", MAKE_ONE)
-    check_table(given, CALIBRATION, ("prior", "xi3", "xi4"), f"{where} is no calibration", MAKE_ONE)
+    if isinstance(calibration, Mapping):
+        where, given = "the calibration", calibration
+        check_table(given, CALIBRATION, NEEDED, f"{where} is no calibration", MAKE_ONE)
+    else:
+        where, given = str(calibration), read_calibration(Path(calibration))
     other, xi3, xi4 = given["prior"], float(given["xi3"]), float(given["xi4"])
     lower_better = given.get("lower_better", row.lower_better)
     if other != name or lower_better != row.lower_better:

@@ -1,6 +1,5 @@
 """Several views of a picture for one judge: what fools it in one view hardly fools it in all."""
 
-import io
 from collections.abc import Callable
 
 import numpy as np
@@ -59,10 +58,10 @@ def compressed(image: Tensor) -> Tensor:
 def _jpeg(picture: Tensor) -> Tensor:
     from PIL import Image
 
+    from ..files.recompressed import recompressed
+
     pixels = (255 * picture.float()).round().byte().permute(1, 2, 0).cpu().numpy()
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "JPEG", quality=JPEG_QUALITY)
-    decoded = np.asarray(Image.open(file).convert("RGB"), dtype=np.float32)
+    decoded = np.asarray(recompressed(Image.fromarray(pixels), JPEG_QUALITY), dtype=np.float32)
     return torch.from_numpy(decoded.copy()).permute(2, 0, 1) / 255
 
 

@@ -93,7 +93,7 @@ def test_results_of_different_sizes_are_refused(study):
 
 def test_a_damaged_result_is_refused(study):
     result_file(study, "picture 2", ENTRANTS[1]).write_bytes(b"\x89PNG\r\n\x1a\nand no more")
-    with pytest.raises(ValueError, match=r"picture 2\.png is no readable PNG"):
+    with pytest.raises(ValueError, match=r"picture 2\.png is no readable picture"):
         gather_material(study, study / "traps", SETTINGS)
 
 

@@ -1,10 +1,10 @@
 """Convert a BRISQUE regressor, libsvm's text and its ranges, into safetensors."""
 
-import json
 import sys
 from pathlib import Path
 
 import torch
+from latent_map.files.json_files import parse_json
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -22,7 +22,7 @@ def convert(model: Path, ranges: Path, target: Path) -> None:
 
     Raises: ValueError if the model is no epsilon regression with Gaussian kernel of 36 features.
     """
-    limits = json.loads(ranges.read_text())
+    limits = parse_json(ranges, "ranges")
     tensors = read_libsvm(model.read_text()) | {
         "minimum": torch.tensor(limits["min_"], dtype=torch.float64),
         "maximum": torch.tensor(limits["max_"], dtype=torch.float64),

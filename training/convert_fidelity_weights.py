@@ -11,6 +11,7 @@ import argparse
 from pathlib import Path
 
 import torch
+from latent_map.files.weights import read_tensors
 from safetensors.torch import save_file
 
 LICENCES = {
@@ -33,10 +34,10 @@ def main() -> None:
     options = parser.parse_args()
     tensors = {}
     for network in ("alex", "vgg"):
-        layers = torch.load(options.lpips / f"{network}.pth", weights_only=True, map_location="cpu")
+        layers = read_tensors(options.lpips / f"{network}.pth", "LPIPS network")
         for index in range(5):
             tensors[f"lpips.{network}.{index}"] = layers[f"lin{index}.model.1.weight"].flatten()
-    dists = torch.load(options.dists, weights_only=True, map_location="cpu")
+    dists = read_tensors(options.dists, "DISTS weights")
     tensors |= {f"dists.{name}": dists[name].flatten() for name in ("alpha", "beta")}
     filters = steerable_filters("sp5_filters")
     for ours, theirs in (("high", "hi0filt"), ("low", "lo0filt"), ("lower", "lofilt")):

@@ -1,10 +1,10 @@
 """Random degradations of photographs: blur, downscaling, noise, JPEG."""
 
-import io
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+from latent_map.files.recompressed import recompressed
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
@@ -50,11 +50,8 @@ def noise(pixels: Pixels, severity: float, rng: RandomState) -> Pixels:
 
 def jpeg(pixels: Pixels, severity: float, _rng: RandomState) -> Pixels:
     """JPEG compression at quality 90 down to 10."""
-    buffer = io.BytesIO()
-    Image.fromarray((pixels * 255 + 0.5).astype(np.uint8)).save(
-        buffer, "JPEG", quality=round(90 - 80 * severity)
-    )
-    return np.asarray(Image.open(buffer), dtype=np.float32) / 255
+    image = Image.fromarray((pixels * 255 + 0.5).astype(np.uint8))
+    return np.asarray(recompressed(image, round(90 - 80 * severity)), dtype=np.float32) / 255
 
 
 DEGRADATIONS: dict[str, Callable[[Pixels, float, RandomState], Pixels]] = {

@@ -3,10 +3,10 @@
 The 0.1 judge saw medians and posterised pictures, but only as pictures of lower rank.
 """
 
-import io
 import math
 
 import numpy as np
+from latent_map.files.recompressed import recompressed
 from PIL import Image
 from scipy.ndimage import convolve, gaussian_filter, median_filter
 
@@ -59,10 +59,9 @@ def smear(pixels: Pixels, severity: float, _rng: RandomState) -> Pixels:
 
 def webp(pixels: Pixels, severity: float, _rng: RandomState) -> Pixels:
     """WebP compression at quality 80 down to 2."""
-    buffer = io.BytesIO()
     image = Image.fromarray((pixels * 255 + 0.5).astype(np.uint8))
-    image.save(buffer, "WEBP", quality=round(80 - 78 * severity))
-    return np.asarray(Image.open(buffer).convert("RGB"), dtype=np.float32) / 255
+    left = recompressed(image, round(80 - 78 * severity), "WEBP")
+    return np.asarray(left, dtype=np.float32) / 255
 
 
 UNSEEN = {

@@ -8,9 +8,9 @@ from typing import Any
 
 from torch import Tensor
 
-from ...files.pictures import find_pictures, read_picture
+from ...files.pictures import find_pictures, picture_size, read_picture
 from ..hashing import file_hash
-from ..preparation import picture_size, to_srgb
+from ..preparation import to_srgb
 from ..toml_tables import read_table
 from .entrant import Made
 

@@ -15,9 +15,10 @@ from ...edict.bijections import BIJECTIONS, changed
 from ...edict.choices import Acceleration
 from ...edict.inversion_options import InversionOptions
 from ...fidelity.loading import load_fidelity, missing_fidelity
+from ...files.json_files import parse_text
 from ...files.weight_files import find_file, standard_folders
 from ...iqa_priors.catalog import PRIORS
-from ...iqa_priors.loading import load_prior, missing_prior
+from ...iqa_priors.loading import load_prior, missing_prior, read_calibration
 from ...iqa_priors.prior import CombinedPrior, Prior
 from ...map_estimation.settings import MapSettings, describe_settings, preset
 from ..hashing import file_hash, folder_hash
@@ -158,12 +159,12 @@ class Restorer:
 def _backbone(name: str, options: str, acceleration: Acceleration, device: str) -> Backbone:
     from ...edict.backbones import load_backbone
 
-    return load_backbone(name, device, acceleration=acceleration, **json.loads(options))
+    return load_backbone(name, device, acceleration=acceleration, **parse_text(options, "options"))
 
 
 @functools.lru_cache(maxsize=1)
 def _prior(names: tuple[str, ...], calibration: str, device: str) -> Prior:
-    given = json.loads(calibration)
+    given = parse_text(calibration, "calibration")
     priors = tuple(load_prior(name, device, given) for name in names)
     return priors[0] if len(priors) == 1 else CombinedPrior(priors, (1.0,) * len(priors))
 
@@ -176,7 +177,7 @@ def _fidelity(name: str, device: str) -> Fidelity:
 @functools.cache
 def _described(name: str, text: str) -> dict[str, Any]:  # noqa: ARG001 - of the cache
     """A description with the hashes of the files that it names, which is hashed but once."""
-    description = json.loads(text)
+    description = parse_text(text, "description")
     needed = [file for prior in description["priors"] for file in PRIORS[prior].files]
     found = [find_file(file, standard_folders()) for file in needed]
     files = {path.name: file_hash(path) for path in found if path is not None}
@@ -222,15 +223,12 @@ def _calibration(
 ) -> Mapping[str, Any] | None:
     if given.calibration is None:
         return None
-    if len(priors) > 1:
+    if len(priors) != 1:
         raise ValueError("calibration is for a single prior: leave it out")
     path = root / given.calibration
-    try:
-        calibration = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"cannot read {path} ({error}): make it with calibrate") from error
-    if not isinstance(calibration, dict):
-        raise ValueError(f"{path} holds no calibration: make it with calibrate")
+    calibration = read_calibration(path)
+    if calibration["prior"] != priors[0]:
+        raise ValueError(f"{path} is for prior {calibration['prior']!r}, not for {priors[0]!r}")
     return calibration
 
 

@@ -3,13 +3,13 @@
 import base64
 import csv
 import io
-import json
 import logging
 from collections.abc import Iterator
 from html import escape
 from pathlib import Path
 from typing import NamedTuple
 
+from ...files.json_files import TABLE, read_json, sequence, text
 from ...files.pictures import read_array
 from ..analysis import Analysis
 
@@ -44,11 +44,12 @@ def sheets(analysis: Analysis, study: Path) -> str:
 
 def selection_words(study: Path) -> str:
     """How a study's pictures were chosen, as its selection.json says; empty if it says nothing."""
+    rules = {"settings": TABLE, "note": text(), "pairs": sequence(TABLE, 0, 1_000_000)}
     try:
-        told = json.loads((study / "selection.json").read_text("utf-8"))
+        told = read_json(study / "selection.json", "selection", rules, ("settings", "note"))
         settings, note = told["settings"], told["note"]
         words = ", ".join(f"{name} {value}" for name, value in settings.items())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError) as error:
         log.debug("how pictures were chosen is not known: %s", error)
         return ""
     return f"Chosen by discrepancy, Eq. (18): {words}. {note}"
