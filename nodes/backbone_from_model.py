@@ -18,6 +18,7 @@ class BackboneFromModel(io.ComfyNode):
             node_id="DLM_BackboneFromModel",
             display_name="Backbone from Model (SD, SDXL, Flux)",
             category=CATEGORY,
+            is_experimental=True,
             **found_as(
                 "backbone, diffusion model, Stable Diffusion, ControlNet, tile, LoRA, prompt"
             ),

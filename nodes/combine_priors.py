@@ -29,6 +29,7 @@ class CombinePriors(io.ComfyNode):
             node_id="DLM_CombinePriors",
             display_name="Combine Priors (quality models)",
             category=CATEGORY,
+            is_experimental=True,
             **found_as("merge, mix, average, ensemble, quality, IQA, aesthetic, weights"),
             description="Weighted mean of two quality priors. Harder to fool than either alone.",
             inputs=[

@@ -25,6 +25,7 @@ class ComparePictures(io.ComfyNode):
             node_id="DLM_ComparePictures",
             display_name="Compare Pictures (before, after)",
             category=CATEGORY,
+            is_experimental=True,
             **found_as(
                 "compare, comparison, before after, side by side, difference, diff, image compare, "
                 "what changed"

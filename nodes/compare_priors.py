@@ -59,6 +59,7 @@ class ComparePriors(io.ComfyNode):
             node_id="DLM_ComparePriors",
             display_name="Compare Priors (which judge makes the better picture)",
             category=CATEGORY,
+            is_experimental=True,
             **found_as(
                 "compare, comparison, side by side, grid, judge, rank, which is better, quality, "
                 "A/B, restorer, upscaler, prior, IQA, analysis by synthesis, difference"

@@ -31,6 +31,7 @@ class EdictInvert(io.ComfyNode):
             node_id="DLM_EdictInvert",
             display_name="EDICT Invert (picture to noise)",
             category=CATEGORY,
+            is_experimental=True,
             **found_as(
                 "inversion, invert, DDIM inversion, image to noise, encode, unsample, reverse "
                 "diffusion, BDIA, BELM"

@@ -23,6 +23,7 @@ class EdictReconstruct(io.ComfyNode):
             node_id="DLM_EdictReconstruct",
             display_name="EDICT Reconstruct (noise to picture)",
             category=CATEGORY,
+            is_experimental=True,
             **found_as(
                 "inversion, reconstruct, noise to image, decode, edit, image editing, EDICT edit"
             ),

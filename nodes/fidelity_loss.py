@@ -25,6 +25,7 @@ class FidelityLoss(io.ComfyNode):
             node_id="DLM_FidelityLoss",
             display_name="Fidelity Loss (stay close to input)",
             category=CATEGORY,
+            is_experimental=True,
             **found_as(
                 "fidelity, similarity, likeness, preserve, keep, identity, LPIPS, DISTS, SSIM, "
                 "FSIM, loss"

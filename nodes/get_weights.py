@@ -31,6 +31,7 @@ class GetWeights(io.ComfyNode):
             node_id="DLM_GetWeights",
             display_name="Get Weights (latent MAP)",
             category=CATEGORY,
+            is_experimental=True,
             **found_as("download, weights, model file, missing file, fetch"),
             description="Fetches the weight files of a quality model or a fidelity measure into "
             "models/iqa when it is run. Interrupting it is fine: the next run goes on from there.",

@@ -62,6 +62,7 @@ class IqaPrior(io.ComfyNode):
             node_id="DLM_IqaPrior",
             display_name="IQA Prior (quality model)",
             category=CATEGORY,
+            is_experimental=True,
             **found_as(
                 "image quality assessment, quality, aesthetic, aesthetics, score, rating, CLIP- "
                 "IQA, LIQE, MUSIQ, NIQE, pyiqa, reward model"

@@ -24,6 +24,7 @@ class IqaScore(io.ComfyNode):
             node_id="DLM_IqaScore",
             display_name="IQA Score (rate picture quality)",
             category=CATEGORY,
+            is_experimental=True,
             **found_as(
                 "image quality assessment, quality, aesthetic, aesthetics, score, rate, rating, "
                 "measure, metric, NIQE, MUSIQ, LIQE, CLIP-IQA, heat map, compare"

@@ -94,6 +94,7 @@ class LatentMapOptimizer(io.ComfyNode):
             node_id="DLM_LatentMapOptimizer",
             display_name="Latent MAP Optimizer (climb quality)",
             category=CATEGORY,
+            is_experimental=True,
             **found_as(
                 "enhance, restore, optimize, optimise, gradient ascent, noise optimization, "
                 "quality, aesthetic, detail, guidance, ReNO, DOODL"

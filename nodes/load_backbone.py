@@ -34,6 +34,7 @@ class LoadBackbone(io.ComfyNode):
             node_id="DLM_LoadBackbone",
             display_name="Load Backbone (diffusion model)",
             category=CATEGORY,
+            is_experimental=True,
             **found_as(
                 "backbone, diffusion model, checkpoint, pocket, SeeSR, diffusers, load model"
             ),

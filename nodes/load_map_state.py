@@ -22,6 +22,7 @@ class LoadMapState(io.ComfyNode):
             node_id="DLM_LoadMapState",
             display_name="Load MAP State",
             category=CATEGORY,
+            is_experimental=True,
             **found_as("resume, interrupted, cancelled, best so far, checkpoint, go on"),
             description="Loads what an interrupted Post-Enhance or Latent MAP Optimizer has left "
             "in output/latent_map: the best picture so far, and the state that it goes on from.",

@@ -27,6 +27,7 @@ class CompareTraces(io.ComfyNode):
             node_id="DLM_MapTrace",
             display_name="Plot and Save Traces",
             category=CATEGORY,
+            is_experimental=True,
             **found_as("trace, plot, curve, compare runs, CSV, convergence, loss curve"),
             description="Plots the traces of up to four runs together, iteration by iteration, as "
             "a table and, if wanted, a CSV file in output/latent_map.",

@@ -111,6 +111,7 @@ class PostEnhance(io.ComfyNode):
             node_id="DLM_PostEnhance",
             display_name="Post-Enhance (latent MAP)",
             category=CATEGORY,
+            is_experimental=True,
             **found_as(
                 "enhance, enhancer, restore, restoration, upscale, denoise, noise removal, "
                 "sharpen, deblur, detail, detailer, refine, improve, quality, aesthetic, "

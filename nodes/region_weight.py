@@ -17,6 +17,7 @@ class RegionWeight(io.ComfyNode):
             node_id="DLM_RegionWeight",
             display_name="Region Weight",
             category=CATEGORY,
+            is_experimental=True,
             **found_as("face, text, guard, protect, detector mask, regional"),
             description="Makes changes in a region count more: faces, text, hands. The mask may "
             "come from any detector; chain the node for regions of other weights.",

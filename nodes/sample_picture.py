@@ -52,6 +52,7 @@ class SamplePicture(io.ComfyNode):
             node_id="DLM_SamplePicture",
             display_name="Sample Picture (or yours)",
             category=CATEGORY,
+            is_experimental=True,
             **found_as(
                 "sample, example, test image, demo, photograph, Kodak, load image, upload image"
             ),

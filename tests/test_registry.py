@@ -76,6 +76,12 @@ def test_what_they_do_not_need_is_left_out():
     assert left_out("docs/sample_sheet.png")
 
 
+def test_nodes_are_marked_as_experimental_until_1_0():
+    nodes = json.loads((ROOT / "tests" / "data" / "object_info.json").read_text())["nodes"]
+    before_1_0 = PROJECT["project"]["version"].startswith("0.")
+    assert {node["experimental"] for node in nodes.values()} == {before_1_0}
+
+
 def test_every_node_of_version_0_1_is_still_there():
     nodes = json.loads((ROOT / "tests" / "data" / "object_info.json").read_text())["nodes"]
     assert set(nodes) >= OF_0_1

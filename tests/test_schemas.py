@@ -62,6 +62,7 @@ def described(schema: SimpleNamespace) -> dict:
         "display_name": schema.display_name,
         "description": schema.description,
         "category": schema.category,
+        "experimental": schema.is_experimental,
         "output_node": schema.is_output_node,
         "output": [item.kind for item in schema.outputs],
         "output_name": [item.name for item in schema.outputs],

@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import Any
 
 WORKFLOWS = Path(__file__).resolve().parent / "api"
-FIELDS = ("display_name", "description", "category", "output_node", "output", "output_name")
+FIELDS = (
+    "display_name",
+    "description",
+    "category",
+    "experimental",
+    "output_node",
+    "output",
+    "output_name",
+)
 
 
 def excerpt(nodes: dict[str, Any]) -> dict[str, Any]:
