@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from ..files.json_files import (
     FLAG,
-    MOST_BYTES,
     NAME,
     TABLE,
     check_table,
@@ -16,7 +15,7 @@ from ..files.json_files import (
     sequence,
     whole,
 )
-from ..files.reading import FileError, reading
+from ..files.toml_files import parse_toml
 from .arguments import argument
 from .device import check_device, device_option
 
@@ -83,21 +82,10 @@ def read_config(path: Path) -> dict[str, Any]:
     if path.suffix.lower() == ".json":
         table = parse_json(path, "configuration", "give a TOML or JSON file")
     else:
-        table = _read_toml(path)
+        table = parse_toml(path, "configuration", "give a TOML or JSON file")
     if not isinstance(table, dict):
         raise ValueError(f"{path} holds no table: see docs/ms_liqe.md")
     return table
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    with reading(path, "configuration", "give a TOML or JSON file"):
-        if path.stat().st_size > MOST_BYTES:
-            raise ValueError(f"it has more than {MOST_BYTES} bytes")
-        try:
-            import tomllib
-        except ModuleNotFoundError:
-            raise FileError(f"{path}: TOML needs Python 3.11: write the same as JSON") from None
-        return tomllib.loads(path.read_text(encoding="utf-8"))
 
 
 def _dataset(entry: dict[str, Any], config: Path) -> Dataset:

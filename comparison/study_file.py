@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..files.toml_files import parse_toml
 from .pictures_settings import PicturesSettings
 from .selection_settings import SelectionSettings
 from .session_settings import SessionSettings
-from .toml_tables import read_table, read_toml
+from .toml_tables import read_table
 from .votes import SPOILT
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def load_study(path: Path) -> Study:
         path: paths in it are relative to its folder.
     Raises: ValueError, with one line, for what a study cannot be.
     """
-    table = read_toml(path)
+    table = parse_toml(path, "study", "see docs/study.md")
     known = ("folder", "entrant", *TABLES)
     if unknown := [key for key in table if key not in known]:
         raise ValueError(

@@ -1,37 +1,15 @@
 """Tables of a TOML file read into frozen dataclasses: their fields' types say what is allowed."""
 
 import math
-import sys
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
 T = TypeVar("T")
 LARGEST = 2**63  # what other programs take for a whole number
-LONGEST = 1_000_000  # bytes of a file that a person wrote
 WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """The tables of a file.
-
-    Raises: ValueError if it is missing, no text, or no TOML.
-    """
-    try:
-        if path.stat().st_size > LONGEST:
-            raise ValueError(f"it has more than {LONGEST} bytes")
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ValueError(f"cannot read {path} ({error.strerror}): check the name") from error
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is no TOML file: {error}") from error
 
 
 def read_table(kind: type[T], table: object, where: str) -> T:

@@ -5,11 +5,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-
-tomllib = pytest.importorskip("tomllib")  # Python 3.11
+from latent_map.files.toml_files import parse_toml
 
 ROOT = Path(__file__).resolve().parents[1]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PROJECT = parse_toml(ROOT / "pyproject.toml", "project", "restore it")
 COMFY = PROJECT["tool"]["comfy"]
 OF_0_1 = {  # whoever saved a workflow with version 0.1 has nodes of these ids
     "DLM_PostEnhance",

@@ -123,8 +123,8 @@ def test_what_is_left_out_is_as_in_the_paper(tmp_path):
         ("gamma = 0.2", "gamma = -1", "gamma is -1"),
         ("per_pair = 12", "per_pair = 0", "per_pair is 0"),
         ("seed = 4", "seeds = 4", "[session] does not know 'seeds'"),
-        ("[session]", "[session", "is no TOML file"),
-        ("[session]", "[selection]", "is no TOML file"),
+        ("[session]", "[session", "is damaged or no study"),
+        ("[session]", "[selection]", "is damaged or no study"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(tmp_path, old, new, complaint):
@@ -152,7 +152,7 @@ def test_one_entrant_is_no_study(tmp_path):
 def test_a_missing_file_is_named(tmp_path, run):
     code, _, err = run("study", "run", tmp_path / "no.toml")
     assert code == 2
-    assert "cannot read" in err
+    assert "no study at" in err
     assert err.count("\n") == 1
 
 

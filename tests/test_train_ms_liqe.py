@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from latent_map.__main__ import main
+from latent_map.files.toml_files import parse_toml
 from latent_map.iqa_priors.clip.liqe import (
     QUALITY_PROMPTS,
 )
@@ -70,8 +71,7 @@ def test_the_defaults_are_the_papers():
 
 
 def test_the_example_is_the_papers_mixture():
-    tomllib = pytest.importorskip("tomllib")
-    config = tomllib.loads(EXAMPLE.read_text())
+    config = parse_toml(EXAMPLE, "configuration", "restore it")
     assert [d["batch"] for d in config["datasets"]] == [4, 4, 4, 4, 16, 16]
     assert MsLiqeOptions(**config["training"]) == MsLiqeOptions(workers=4)
 
@@ -282,7 +282,6 @@ def test_a_configuration_that_cannot_work_is_refused(workshop, capsys, change, w
 
 
 def test_toml_says_the_same_as_json(workshop, capsys):
-    pytest.importorskip("tomllib")
     lines = ['clip = "gone.safetensors"', 'out = "run"', "[training]", "epochs = 1"]
     for name in ("five", "hundred"):
         paths = [f'{p} = "{name}_{p}.txt"' for p in ("train", "validation")]
