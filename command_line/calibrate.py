@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..files.distinct import check_distinct
 from .arguments import option
 from .device import check_device, device_option
-from .distinct import check_distinct
 from .failures import EXPECTED, tell
 
 if TYPE_CHECKING:

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..files.distinct import check_distinct, check_unnamed
 from .arguments import argument, option
-from .distinct import check_distinct, check_unnamed, force_option
+from .force import force_option
 
 
 @dataclass(frozen=True, kw_only=True)

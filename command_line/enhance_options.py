@@ -12,7 +12,7 @@ from .arguments import argument, option
 from .backbone import BackboneChoice
 from .bijection import BijectionChoice
 from .device import device_option
-from .distinct import force_option
+from .force import force_option
 from .prior import PriorChoice
 
 if TYPE_CHECKING:

@@ -4,11 +4,11 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..files.distinct import check_distinct
 from .arguments import argument, option
 from .backbone import BackboneChoice
 from .bijection import BijectionChoice
 from .device import check_device, device_option
-from .distinct import check_distinct
 
 log = logging.getLogger(__name__)
 LATENTS_BYTES = 60  # per pixel: a float64 pair and the float32 picture

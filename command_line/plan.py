@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from ..edict.inversion import check_picture
 from ..fidelity.fidelity import Fidelity, check_fidelity
+from ..files.distinct import check_distinct
 from ..files.image_values import even_remarks
 from ..files.pictures import check_output, find_pictures, left_out, read_picture
 from ..files.state_file import load_state
@@ -14,7 +15,6 @@ from ..iqa_priors.prior import Prior, check_prior
 from ..map_estimation.comparison_sheet import comparison_size
 from ..map_estimation.report import sheet_size
 from ..map_estimation.resume import STATE_KIND
-from .distinct import check_distinct
 from .enhance_options import Options
 from .failures import EXPECTED, tell
 from .restraints import read_restraints

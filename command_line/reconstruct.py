@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..files.distinct import check_distinct
 from .arguments import argument, option
 from .device import check_device, device_option
-from .distinct import check_distinct
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..fidelity.choices import Start
+from ..files.distinct import check_distinct, check_unnamed
 from .arguments import argument, option
 from .device import check_device, device_option
-from .distinct import check_distinct, check_unnamed, force_option
+from .force import force_option
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..files.distinct import check_distinct
 from ..files.json_files import (
     FLAG,
     NAME,
@@ -54,6 +55,7 @@ def run(options: Options) -> int:
         RULES,
         MsLiqeOptions,
         train_ms_liqe,
+        written_files,
     )
 
     check_device(options.device)
@@ -70,6 +72,10 @@ def run(options: Options) -> int:
     if not datasets or len(set(names)) < len(names):
         raise ValueError(f"{options.config} needs datasets, each of another name; found {names}")
     clip, out = folder / config["clip"], folder / config["out"]
+    lists = [
+        folder / entry[part] for entry in config["datasets"] for part in ("train", "validation")
+    ]
+    check_distinct(written_files(out), (options.config, clip, *lists))
     print(train_ms_liqe(clip, datasets, out, chosen, options.device))
     return 0
 

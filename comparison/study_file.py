@@ -22,7 +22,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+=()-]{0,59}")  # safe as a folder's
 # What a study makes in its folder.
 WRITTEN = (
     *("inputs", "results", "results.csv", "scores.csv", "pairs.csv", "selection.json"),
-    *("votes", "analysis"),
+    *("votes", "analysis", "sessions", "distances", "features"),
 )
 # The tables of a study file besides its entrants: a dataclass and a line each.
 TABLES: dict[str, type] = {
@@ -87,16 +87,16 @@ def load_study(path: Path) -> Study:
     }
     root = path.absolute().parent
     tables["pictures"] = tables["pictures"].within(root)
-    return Study(path, _folder(table, path, root), _entrants(table, path, root), **tables)
+    study = Study(path, _folder(table, path, root), _entrants(table, path, root), **tables)
+    check_rooms(study)
+    return study
 
 
 def check_rooms(study: Study) -> None:
     """Raise ValueError where what the study reads lies where it writes."""
-    from .entrants.ready import Ready
-
     own = {(study.folder / name).resolve() for name in WRITTEN}
-    ready = (each.folder for each in study.entrants.values() if isinstance(each, Ready))
-    for read in (study.pictures.folder, study.pictures.exclude, *ready):
+    named = (path for entrant in study.entrants.values() for path in entrant.reads)
+    for read in (study.file, study.pictures.folder, study.pictures.exclude, *named):
         place = None if read is None else read.resolve()
         if place is not None and own & {place, *place.parents}:
             raise ValueError(

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import torch
+from latent_map.files.distinct import check_distinct
 from latent_map.files.json_files import parse_json
 from safetensors.torch import save_file
 from torch import Tensor
@@ -22,6 +23,7 @@ def convert(model: Path, ranges: Path, target: Path) -> None:
 
     Raises: ValueError if the model is no epsilon regression with Gaussian kernel of 36 features.
     """
+    check_distinct((target,), (model, ranges))
     limits = parse_json(ranges, "ranges")
     tensors = read_libsvm(model.read_text()) | {
         "minimum": torch.tensor(limits["min_"], dtype=torch.float64),

@@ -11,6 +11,7 @@ import argparse
 from pathlib import Path
 
 import torch
+from latent_map.files.distinct import check_distinct
 from latent_map.files.weights import read_tensors
 from safetensors.torch import save_file
 
@@ -32,6 +33,7 @@ def main() -> None:
     parser.add_argument("--dists", type=Path, required=True, help="weights.pt of DISTS")
     parser.add_argument("--output", type=Path, required=True)
     options = parser.parse_args()
+    check_distinct((options.output,), (options.lpips, options.dists))
     tensors = {}
     for network in ("alex", "vgg"):
         layers = read_tensors(options.lpips / f"{network}.pth", "LPIPS network")

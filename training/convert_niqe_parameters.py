@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from latent_map.files.distinct import check_distinct
 from safetensors.torch import save_file
 
 METADATA = {
@@ -17,6 +18,7 @@ METADATA = {
 
 def convert(source: Path, target: Path) -> None:
     """Write the mean (36,) and covariance (36, 36) of the pristine model, float64."""
+    check_distinct((target,), (source,))
     arrays = np.load(source)
     tensors = {
         "mean": torch.from_numpy(arrays["mu_pris_param"]).double().flatten(),

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from latent_map.files.distinct import check_distinct
 from latent_map.files.pictures import read_array
 from PIL import Image
 
@@ -19,6 +20,7 @@ SEVERITIES = {"blur": 0.2, "noise": 0.45, "jpeg": 0.15}
 def main() -> None:
     """Crop, degrade, save."""
     source, left, top, target = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+    check_distinct((Path(target),), (source,))
     photograph = read_array(source).astype(np.float32) / 255
     crop = np.ascontiguousarray(photograph[top : top + SIDE, left : left + SIDE])
     degraded = degrade(crop, SEVERITIES, np.random.default_rng(1))

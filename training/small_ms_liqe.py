@@ -116,6 +116,9 @@ def validation_photographs(photos: Path, others: Path | None) -> list[np.ndarray
 def prepare(options: argparse.Namespace) -> Path:
     """Write pictures, lists, a CLIP with random weights and the configuration; returns the last."""
     out = options.out
+    for read in (options.photos, options.validation):
+        if read is not None and out.resolve() in (read.resolve(), *read.resolve().parents):
+            raise ValueError(f"{read} lies in {out}, which is written: choose another --out")
     sources = {
         "train": (load_photographs(options.photos), options.pictures),
         "validation": (validation_photographs(options.photos, options.validation), VALIDATION),

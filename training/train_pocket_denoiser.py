@@ -21,6 +21,7 @@ from latent_map.edict.backbones.pocket.backbone import CONSTANTS
 from latent_map.edict.backbones.pocket.haar import haar
 from latent_map.edict.backbones.pocket.network import PocketNetwork
 from latent_map.edict.schedule import scaled_linear_alphas
+from latent_map.files.distinct import check_distinct
 from latent_map.files.weights import load_module, read_tensors
 from latent_map.iqa_priors.training.loop import Plan, Training, fit
 from safetensors.torch import save_file
@@ -173,12 +174,13 @@ def export(path: Path, network: nn.Module, scales: Scales, crops: int) -> None:
 def train(options: Options) -> None:
     """Train, going on from the checkpoint in `out` if there is one."""
     device = torch.device(options.device)
+    checkpoint, result = options.out / "checkpoint.pt", options.out / "denoiser.safetensors"
+    check_distinct((checkpoint, result), (options.initial,))
     options.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
     photographs = [p for folder in options.photos for p in load_photographs(folder)]
     crops = CropBatches(photographs, device)
     pairs = iter(lambda: pair(crops, options.batch, options.size), None)
-    checkpoint, result = options.out / "checkpoint.pt", options.out / "denoiser.safetensors"
     going_on = checkpoint.exists()
     network, scales = (PocketNetwork(), {}) if going_on else starting_point(options, pairs)
     network = network.to(device, memory_format=torch.channels_last)

@@ -22,6 +22,7 @@ from typing import NamedTuple
 import torch
 from latent_map.fidelity.vae_features import VaeEncoder, load_vae_encoder
 from latent_map.fidelity.vae_qa import VaeQaHead, VaeQaOptions, even_crops, save_head
+from latent_map.files.distinct import check_distinct
 from latent_map.files.pictures import read_picture
 from latent_map.files.state_file import load_state, save_state
 from latent_map.iqa_priors.correlation import plcc, srcc
@@ -222,10 +223,13 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     logging.basicConfig(format="%(message)s", level=logging.INFO)
+    state = options.output.with_name(options.output.name + ".state")
     pairs = read_pairs(options.pairs, *options.mos_range)
+    pictures = (path for pair in pairs for path in (pair.reference, pair.distorted))
+    read = (options.pairs, options.validation, options.vae, *pictures)
+    check_distinct((options.output, state), read)
     encoder = load_vae_encoder(options.vae, options.device)
     training = Training(options.epochs, options.batch, options.learning_rate, seed=options.seed)
-    state = options.output.with_name(options.output.name + ".state")
     chosen = VaeQaOptions(crop=options.crop)
     head, losses = train(pairs, encoder, chosen, training, state, options.device)
     facts: dict = {"pairs": len(pairs), "final_loss": losses[-1]}

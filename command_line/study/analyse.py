@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ...files.distinct import check_distinct, check_unnamed
 from ..arguments import argument, option
-from ..distinct import check_distinct, check_unnamed, force_option
+from ..force import force_option
 
 if TYPE_CHECKING:
     from ...comparison.vote_source import VoteSource

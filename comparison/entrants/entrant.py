@@ -1,6 +1,7 @@
 """What is asked of an entrant."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor
@@ -29,6 +30,11 @@ class Entrant(Protocol):
     @property
     def models(self) -> tuple[str, ...]:
         """What has to be loaded for it: jobs that need the same are done one after the other."""
+        ...
+
+    @property
+    def reads(self) -> tuple[Path, ...]:
+        """Files and folders that it reads, of which none may lie where a study writes."""
         ...
 
     def check(self, sizes: Mapping[str, tuple[int, int]]) -> None:

@@ -34,6 +34,11 @@ class Ready:
         """None."""
         return ()
 
+    @property
+    def reads(self) -> tuple[Path, ...]:
+        """Its folder."""
+        return (self.folder,)
+
     @cached_property
     def files(self) -> dict[str, Path]:
         """Its files by picture."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,6 +78,7 @@ class Restorer:
         backbone: a type of backbone.
         backbone_options: of that type.
         acceleration: how its networks are called.
+        reads: files and folders that were named.
     """
 
     name: str
@@ -88,6 +89,7 @@ class Restorer:
     backbone: str
     backbone_options: Mapping[str, Any]
     acceleration: Acceleration
+    reads: tuple[Path, ...] = ()
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -203,6 +205,7 @@ def read_restorer(table: Mapping[str, Any], where: str, root: Path) -> Restorer:
             if PRIORS[name].no_gradient:
                 raise ValueError(f"prior {name!r} cannot be climbed: {PRIORS[name].no_gradient}")
         missing_fidelity(given.fidelity)
+        options = _backbone_options(given, where, root)
         return Restorer(
             given.name,
             priors,
@@ -210,12 +213,22 @@ def read_restorer(table: Mapping[str, Any], where: str, root: Path) -> Restorer:
             given.fidelity,
             _settings(given, where),
             given.backbone,
-            _backbone_options(given, where, root),
+            options,
             chosen_acceleration(given.compile, given.acceleration),
+            tuple(_named(given, options, root)),
         )
     except ValueError as error:
         text = str(error)
         raise ValueError(text if text.startswith(where) else f"{where}: {text}") from error
+
+
+def _named(given: RestorerTable, options: Mapping[str, Any], root: Path) -> Iterator[Path]:
+    """The files and folders that its table names."""
+    if given.calibration is not None:
+        yield root / given.calibration
+    for each in fields(BACKBONES[given.backbone].options):
+        if each.metadata.get("kind") == "path" and options.get(each.name):
+            yield Path(options[each.name])
 
 
 def _calibration(

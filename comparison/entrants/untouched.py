@@ -33,6 +33,11 @@ class Untouched:
         """None."""
         return ()
 
+    @property
+    def reads(self) -> tuple[Path, ...]:
+        """None."""
+        return ()
+
     def check(self, sizes: Mapping[str, tuple[int, int]]) -> None:
         """It lacks nothing."""
 

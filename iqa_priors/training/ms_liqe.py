@@ -7,6 +7,7 @@ import csv
 import hashlib
 import logging
 import math
+import os
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, get_args
@@ -14,6 +15,7 @@ from typing import Any, get_args
 import torch
 from torch import Tensor
 
+from ...files.distinct import check_distinct
 from ...files.json_files import FLAG, Rule, check_table, number, text, whole
 from ...files.written import check_writable, write_atomically, written_beside
 from ..choices import Pooling, Ties
@@ -28,6 +30,7 @@ from .pairwise_loss import mixture_loss
 
 log = logging.getLogger(__name__)
 WEIGHTS, CHECKPOINT, LOG = "ms_liqe.safetensors", "checkpoint.pt", "log.csv"
+LOGGED = ("epoch", "step", "seconds", "fidelity", "srcc")  # then each dataset's figures
 ALIKE = 1e-3  # of qualities from 1 to 5
 
 
@@ -121,6 +124,7 @@ def train_ms_liqe(
     Returns: the weights file, which the prior ms_liqe takes.
     Raises: ValueError for what cannot be used, naming it.
     """
+    _check_files(initial, datasets, out)
     clip = load_clip(initial).to(device)
     if not isinstance(clip.shape.image, VisionShape):
         raise ValueError(f"{initial}: MS-LIQE needs a CLIP with a transformer as image tower")
@@ -210,6 +214,34 @@ def save_ms_liqe(path: Path, clip: Clip, metadata: dict[str, Any]) -> None:
         save_file(tensors, part, {"format": "pt", "model": "MS-LIQE", **texts})
 
 
+def _check_files(initial: Path, datasets: tuple[Dataset, ...], out: Path) -> None:
+    """Raise ValueError if what will be written is read, or was made by others."""
+    parts = [part for dataset in datasets for part in (dataset.train, dataset.validation)]
+    pictures = {opinion.path for part in parts for opinion in part}
+    check_distinct(written_files(out), (initial, *pictures))
+    if (out / CHECKPOINT).exists() or _is_log(out / LOG):
+        return
+    for path in (out / WEIGHTS, out / LOG):
+        if os.path.lexists(path):
+            raise ValueError(
+                f"{path}, which would be replaced, is of no training: move it away, or choose "
+                "another folder as out"
+            )
+
+
+def written_files(out: Path) -> tuple[Path, ...]:
+    """What a training writes into its folder."""
+    return out / WEIGHTS, out / CHECKPOINT, out / LOG
+
+
+def _is_log(path: Path) -> bool:
+    """Whether a file is the log of a training, which may have been stopped in its first epoch."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.readline(200).decode("utf-8", "replace").startswith(",".join(LOGGED))
+
+
 def _precision(chosen: str, device: torch.device) -> Any:
     if chosen != "auto":
         return chosen
@@ -284,7 +316,7 @@ def _write_row(
 ) -> None:
     """Add a line to the CSV log, and to TensorBoard's if it is wanted."""
     pairs = [f"{figure} {d.name}" for d in datasets for figure in ("srcc", "plcc")]
-    columns = ["epoch", "step", "seconds", "fidelity", "srcc", *pairs]
+    columns = [*LOGGED, *pairs]
     fresh = not (out / LOG).exists()
     with told_of_the_disk(out / LOG), (out / LOG).open("a", newline="") as file:
         writer = csv.DictWriter(file, columns)

@@ -5,16 +5,7 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from .arguments import option
-
 SEARCHED = 100_000  # files of a folder that is read; a model's has some dozens
-
-
-def force_option() -> bool:
-    """A field that allows files to be replaced that the user did not name."""
-    return option(
-        "replace files that are there already and whose names were not given", default=False
-    )
 
 
 def check_distinct(written: Iterable[Path], read: Iterable[Path | None]) -> None:
