@@ -206,9 +206,14 @@ class MapSolver:
 
     def _gradients(self, energy: Tensor, latents: Tensor, variables: list[Tensor]) -> list[Tensor]:
         """By the variables: through the pictures, and directly for terms that see the noise."""
-        through, *direct = torch.autograd.grad(energy, [latents, *variables], allow_unused=True)
-        pulled = self.space.pull_back(through)
-        return [p if d is None else p + d for p, d in zip(pulled, direct, strict=True)]
+        # A decoder in half precision would lose what a mean over pixels leaves of it.
+        enlarged = float(1 << self.reference.numel().bit_length())
+        through, *direct = torch.autograd.grad(
+            energy, [latents, *variables], torch.full_like(energy, enlarged), allow_unused=True
+        )
+        pulled = self.space.pull_back(through / enlarged)
+        pairs = zip(pulled, direct, strict=True)
+        return [p if d is None else p + d / enlarged for p, d in pairs]
 
     def _check_gradient(
         self, descent: Descent, latents: Tensor, gradients: list[Tensor], row: TraceRow
