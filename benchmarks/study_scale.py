@@ -25,6 +25,7 @@ from typing import Any
 from latent_map.comparison.executors import cluster
 from latent_map.comparison.run_jobs import run_jobs
 from latent_map.files.written import write_atomically
+from latent_map.map_estimation.gradient_check import NETWORK_CALLS
 from latent_map.map_estimation.settings import PRESETS
 from latent_map.map_estimation.work import Work
 
@@ -40,8 +41,9 @@ def work_of_preset(name: str) -> Work:
     """The network calls of a preset with EDICT and one picture, at most."""
     settings = PRESETS[name]
     calls = 2 * settings.inversion.steps
-    ways = 1 + settings.check_round_trip + 2 * settings.check_gradient
+    ways = 1 + settings.check_round_trip
     start = settings.draws if settings.start == "estimate" else 0
+    start += NETWORK_CALLS * settings.check_gradient
     return Work(calls, ways, settings.iterations, start)
 
 

@@ -70,7 +70,7 @@ class Options:
         "side of tiles in pixels; auto (default) or none", default=None, type=tile_side
     )
     no_check_gradient: bool = option(
-        "do not compare the first gradient with a finite difference", default=False
+        "do not compare the first gradients with what small steps change", default=False
     )
     mask: Path | None = option("picture file: white is enhanced, black kept", default=None)
     guard: Path | None = option("picture file: white is held more tightly", default=None)

@@ -72,6 +72,10 @@ class Prior(Protocol):
         """The prior as its authors would score."""
         ...
 
+    def in_one_view(self) -> "Prior":
+        """The same of the picture itself alone, whose gradient is its slope."""
+        ...
+
 
 @dataclass(frozen=True)
 class QualityPrior:
@@ -129,6 +133,10 @@ class QualityPrior:
     def as_published(self) -> "QualityPrior":
         """The same prior with its quality from the published rule as well, in one view."""
         return replace(self, metric=self.official or self.metric, views=1)
+
+    def in_one_view(self) -> "QualityPrior":
+        """The same without further views: the gradient of a compressed one is not its slope."""
+        return replace(self, views=1)
 
 
 @dataclass(frozen=True)
@@ -193,6 +201,10 @@ class CombinedPrior:
     def as_published(self) -> "CombinedPrior":
         """The same combination with the published rules."""
         return replace(self, priors=tuple(prior.as_published() for prior in self.priors))
+
+    def in_one_view(self) -> "CombinedPrior":
+        """The same combination, each without further views."""
+        return replace(self, priors=tuple(prior.in_one_view() for prior in self.priors))
 
 
 def check_prior(prior: Prior, image: Tensor) -> None:

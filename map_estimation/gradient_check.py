@@ -1,181 +1,228 @@
-"""One finite difference against autograd, at the start of a run: is the gradient to be trusted?
+"""Is the gradient to be trusted? The parts of its way, each checked where a step can be measured.
 
-A network wrapped by other software can give a plausible gradient that is wrong, without an error.
+A network wrapped by other software can give a gradient that is plausible and wrong, without an
+error. Steps along the whole way from noise to energy cannot tell: a network has a small share in
+it, black and white are clamped, rounding piles up. So network, decoder and prior are checked one by
+one, by the very calls of the run; what lies between them is the pack's own arithmetic.
 """
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from ..files.devices import exact
+from ..edict.gradients import vector_jacobian, with_graph
 
 log = logging.getLogger(__name__)
-LIMIT = 0.03  # relative; right gradients are 0.2 to 1.9 % apart, also of a network in bfloat16
-# The step should change the energy by this share of its terms, well above rounding, yet move the
-# variables by no more than this share of themselves, where curvature begins.
-CHANGE, MOVE = 0.01, 0.02
-CURVED = 0.02  # above it the second, central difference is worth its price
-# Less than this share, of the terms or of the variables, drowns in float32 or is chaos, not slope.
-ROUNDING = 1e-5
+# How far apart the two may be, relative: a map's, an average over many numbers, and the slope of a
+# prior, which has kinks (NIQE's is 6 % off as a rule).
+LIMIT, SLOPE_LIMIT = 0.03, 0.08
+NETWORK_CALLS = 8  # of a check: three, and one with its gradient, at either end of the way
 
+# Steps by which a part's input is changed, in standard deviations of a latent: well above the
+# rounding of half precision, and where a network bends too much for that, well below.
+STEPS = (0.03, 0.1, 0.003)
+COARSE = 8  # places: networks look at fine noise in their outer layers, at coarse noise further in
 
-# Pixels nearer to black or white than this are left alone: beyond them there is no slope to see.
-MARGIN = 0.02
-WORDS = {
-    "map": "on the way from noise to picture (network, codec)",
-    "judges": "in what judges the picture (prior, fidelity)",
+# A judge's value should change by this share, and no pixel by more than half of what it is away
+# from black and white, beyond which there is no slope to see.
+CHANGE, MARGIN = 0.2, 0.02
+# Times: of what a longer step says otherwise, a curve, the step itself has that much squared less;
+# of what a shorter one says otherwise, rounding, that much less.
+LONGER = 4
+CLOSE = 0.02  # above it these two steps are worth their price
+ROUNDING = 1e-5  # a change by less than this share drowns in float32
+
+REMEDIES = {
+    "network": "take patches and wrappers off the model, and use PyTorch's attention",
+    "decoder": "use the autoencoder without patches, or another one",
+    "prior": "use another prior",
 }
 
 
+class Part(NamedTuple):
+    """A map that gradients come back through, and where on the way.
+
+    Attributes:
+        name: one of REMEDIES.
+        function: differentiable, deterministic.
+        at: its input there, (1, C, h, w), in units of a latent's standard deviation.
+    """
+
+    name: str
+    function: Callable[[Tensor], Tensor]
+    at: Tensor
+
+
 class GradientCheck(NamedTuple):
-    """Slopes of a function along its gradient.
+    """What a step changes.
 
     Attributes:
         autograd: as the gradient says.
-        difference: as a finite difference says.
-        doubt: by how much differences ahead and behind disagree: rounding, curves and kinks.
+        difference: as measured.
+        doubt: by how much the measurement may be off: by rounding, curves and kinks.
+        limit: how far apart they may be besides, relative.
     """
 
     autograd: float
     difference: float
     doubt: float = 0.0
+    limit: float = LIMIT
+
+    @property
+    def size(self) -> float:
+        """The larger of the two, so that a vanishing gradient is an error of 1."""
+        return max(abs(self.autograd), abs(self.difference))
 
     @property
     def error(self) -> float:
-        """Relative to the larger of the two, so that a vanishing gradient is an error of 1."""
-        size = max(abs(self.autograd), abs(self.difference))
-        return abs(self.autograd - self.difference) / size if size else 0.0
+        """How far they are apart, relative."""
+        return abs(self.autograd - self.difference) / self.size if self.size else 0.0
+
+    @property
+    def sharp(self) -> bool:
+        """Whether the measurement is clearly better than the limit."""
+        return self.size > 0 and self.doubt <= self.limit * self.size / 2
 
     @property
     def wrong(self) -> bool:
         """Whether they differ by more than can be explained."""
-        size = max(abs(self.autograd), abs(self.difference))
-        return not abs(self.autograd - self.difference) <= LIMIT * size + self.doubt
+        return not abs(self.autograd - self.difference) <= self.limit * self.size + self.doubt
 
 
-def check_chain(
-    picture_of: Callable[[list[Tensor]], Tensor],
-    energy_of: Callable[[Tensor], Tensor],
-    smooth_energy_of: Callable[[Tensor], Tensor] | None,
-    free: Tensor,
-    variables: list[Tensor],
-    pulled: list[Tensor],
-    scale: float,
-) -> list[GradientCheck]:
-    """Check the two halves of a gradient, each where a difference can be measured.
-
-    The map from noise to picture is paired with the picture's own gradient, so that neither
-    clamping to [0, 1] nor a kink of a judge has a part in it; judges are asked about pixels alone
-    that are neither black nor white.
-
-    Args:
-        picture_of: pictures of variables, not clamped.
-        energy_of: the energy of pictures, clamped.
-        smooth_energy_of: the same without terms that have a kink here; None where none is left.
-        free: the very pictures, not clamped, that the gradient was taken of: rounding decides
-            whether a pixel at exactly 0 or 1 has one.
-        variables, pulled: where the run starts, and the energy's gradient through the picture.
-        scale: size of the energy's terms, positive.
-    Returns: what was measured.
-    """
-    slope = exact(_slope(energy_of, free))
-    with torch.no_grad():
-        start = picture_of(variables)
-
-    def paired(moved: list[Tensor]) -> float:
-        with torch.no_grad():
-            return float((slope * exact(picture_of(moved) - start)).sum())
-
-    found = [check_gradient(paired, variables, pulled, 0.0, scale, WORDS["map"])]
-    if smooth_energy_of is not None:
-        inside = (free > MARGIN) & (free < 1 - MARGIN)
-        judged = _slope(smooth_energy_of, free) * inside
-
-        def energy(moved: list[Tensor]) -> float:
-            with torch.no_grad():
-                return float(smooth_energy_of(moved[0]))
-
-        at, part = energy([free]), WORDS["judges"]
-        found.append(check_gradient(energy, [free], [judged], at, scale, part, MARGIN / 2))
-    return [check for check in found if check is not None]
+def check_parts(parts: Iterable[Part]) -> None:
+    """Warn of the maps whose gradient is wrong, of each kind once."""
+    told = set()
+    for part in parts:
+        if part.name not in told and warn_if_wrong(part.name, check_map(part.function, part.at)):
+            told.add(part.name)
 
 
-def _slope(energy_of: Callable[[Tensor], Tensor], pictures: Tensor) -> Tensor:
-    with torch.enable_grad():
-        leaf = pictures.detach().clone().requires_grad_(True)
-        energy = energy_of(leaf)
-        if not energy.requires_grad:  # a judge that is cut off altogether
-            return torch.zeros_like(leaf)
-        (slope,) = torch.autograd.grad(energy, leaf, allow_unused=True)
-    return torch.zeros_like(leaf) if slope is None else slope
+def check_map(function: Callable[[Tensor], Tensor], at: Tensor) -> GradientCheck | None:
+    """Whether vector-Jacobian products of a map are those of its Jacobian J.
 
-
-def check_gradient(
-    energy: Callable[[list[Tensor]], float],
-    variables: list[Tensor],
-    gradients: list[Tensor],
-    start: float,
-    scale: float,
-    part: str = "",
-    reach: float = math.inf,
-) -> GradientCheck | None:
-    """Compare autograd's slope along the gradient with a finite difference; warn above 3 %.
+    <J^T u, v> must equal <J v, u>. v is noise, and u is what J v is by a difference of its own: so
+    all that v changes speaks with one sign, a lost part is missing in proportion, and rounding,
+    which the two differences do not share, averages out over the numbers of u.
 
     Args:
-        energy: the energy of variables, without gradient.
-        variables, gradients: where the run starts.
-        start: the energy there.
-        scale: size of the energy's terms, positive, to which rounding is relative.
-        part: of what this is the gradient, for the warning.
-        reach: by how much a number may be moved at most.
-    Returns: both slopes, or None where nothing can be measured (next to no slope, or one so
-        steep that the step would be lost in the network's rounding).
+        function, at: see `Part`.
+    Returns: both sides, or None where nothing is changed.
     """
-    norm = _norm(gradients)
-    if not math.isfinite(norm) or norm == 0 or scale <= 0:
-        return None
-    length = _norm(variables)
-    steepest = max(float(gradient.detach().abs().max()) for gradient in gradients)
-    size = min(CHANGE * scale / norm, MOVE * length, reach * norm / steepest)
-    if size * norm < ROUNDING * scale or size < ROUNDING * length:
-        log.debug("gradient check: a slope of %.3g is too flat or too steep to measure", norm)
-        return None
+    return settle(_answers(function, at, _noise(at, step)) for step in STEPS)
 
-    def moved(by: float) -> float:
-        return energy(
-            [v.detach() + by / norm * g.to(v) for v, g in zip(variables, gradients, strict=True)]
-        )
 
-    ahead = moved(size)
-    found = GradientCheck(norm, (ahead - start) / size)
-    if not found.error <= CURVED:
-        # Curves vanish with the step and rounding grows: only a fault is there at every size.
-        for step in (size / shrink for shrink in (1, 4, 16)):
-            ahead, behind = ahead if step == size else moved(step), moved(-step)
-            doubt = abs(ahead - 2 * start + behind) / (2 * step)
-            found = GradientCheck(norm, (ahead - behind) / (2 * step), doubt)
-            if not found.wrong:
-                break
-    if not found.wrong:
-        log.debug("gradient check: %.1f %% apart %s", 100 * found.error, part)
-    else:
-        log.warning(
-            "gradient check: along its gradient the energy changes at a rate of %.3g, the gradient "
-            "says %.3g (%.0f %% apart) %s. Some patch of the model, or the prior, cuts or bends "
-            "the gradient: take patches and wrappers out, use PyTorch's attention, or another "
-            "prior. The result is still never worse than the input. check_gradient switches this "
-            "off",
-            found.difference,
-            found.autograd,
-            100 * found.error,
-            part,
-        )
+def settle(measured: Iterable[GradientCheck]) -> GradientCheck | None:
+    """The first that is sharp and right, else the sharpest; None if nothing changes at all.
+
+    Curves vanish with the step, and rounding grows: only a fault is there at every size.
+    """
+    found = None
+    for check in measured:
+        if check.sharp and not check.wrong:
+            return check
+        if check.size and (found is None or check.doubt * found.size < found.doubt * check.size):
+            found = check
     return found
 
 
-def _norm(tensors: list[Tensor]) -> float:
-    return math.sqrt(sum(float(t.detach().square().sum()) for t in tensors))
+def _answers(function: Callable[[Tensor], Tensor], at: Tensor, step: Tensor) -> GradientCheck:
+    with torch.no_grad():
+        ahead, behind, far = (function(at + by * step).to(at) for by in (1, -1, 2))
+    leaf, here = with_graph(function, at)
+    answer, measured = (far - here.detach().to(at)) / 2, (ahead - behind) / 2
+    pulled = vector_jacobian(leaf, here, answer)
+    # Two differences that disagree by a tenth leave two hundredths open: what they do not share is
+    # noise, which averages out, or a curve, of which a central difference sees the next order.
+    doubt = 2 * (answer - measured).square().sum() * answer.norm() / measured.norm()
+    numbers = ((pulled * step).sum(), (answer * measured).sum(), doubt)
+    return GradientCheck(*torch.stack(numbers).tolist())
+
+
+def _noise(like: Tensor, size: float) -> Tensor:
+    """Fine and coarse noise of a standard deviation, the same for all latents of a shape."""
+    generator = torch.Generator().manual_seed(0)
+    *batch, height, width = like.shape
+    fine = torch.randn(*batch, height, width, generator=generator)
+    few = torch.randn(*batch, -(-height // COARSE), -(-width // COARSE), generator=generator)
+    coarse = F.interpolate(few, size=(height, width), mode="bilinear")
+    noise = fine / fine.norm() + coarse / coarse.norm()
+    return (size * math.sqrt(noise.numel()) * noise / noise.norm()).to(like)
+
+
+def check_judge(judge: Callable[[Tensor], Tensor], pictures: Tensor) -> GradientCheck | None:
+    """Whether what a prior says changes along its gradient as that says.
+
+    Args:
+        judge: pictures in [0, 1] to (B,), differentiable.
+        pictures: where, (B, 3, H, W), RGB about [0, 1]; only pixels that are neither black nor
+            white are moved.
+    Returns: both slopes, or None where nothing can be measured.
+    """
+    # As it is, a distance may be at rest, and rounding may hide all pixels' steps alike.
+    pictures = (pictures + _noise(pictures, MARGIN / 4)).clamp(0, 1)
+    inside = (pictures > MARGIN) & (pictures < 1 - MARGIN)
+    leaf, value = with_graph(lambda x: judge(x).sum(), pictures)
+    at, slope = float(value.detach()), torch.zeros_like(leaf)
+    if value.requires_grad:
+        (slope,) = torch.autograd.grad(value, leaf, allow_unused=True, materialize_grads=True)
+
+    @torch.no_grad()
+    def moved(by: Tensor) -> float:
+        return float(judge(pictures + by).sum())
+
+    if slope.any():
+        return _slope(moved, inside * slope, abs(at))
+    # Cut off altogether, or as flat as it says.
+    change = moved(inside * _noise(pictures, MARGIN / 4)) - at
+    return GradientCheck(0.0, change) if abs(change) > ROUNDING * abs(at) else None
+
+
+def _slope(
+    moved: Callable[[Tensor], float], gradient: Tensor, scale: float
+) -> GradientCheck | None:
+    """The slope along a gradient by differences; None where it is too flat to measure."""
+    norm, steepest = float(gradient.norm()), float(gradient.abs().max())
+    if not math.isfinite(norm) or norm == 0:
+        return None
+    longest = MARGIN / 2 * norm / steepest
+    step = min(CHANGE * scale / norm, longest / LONGER)
+    if step * norm < ROUNDING * scale or step == 0:
+        log.debug("gradient check: a slope of %.3g is too flat to measure", norm)
+        return None
+
+    def measured(step: float) -> float:
+        ahead, behind = (moved(by * step / norm * gradient) for by in (1, -1))
+        return (ahead - behind) / (2 * step)
+
+    difference = measured(step)
+    found = GradientCheck(norm, difference, limit=SLOPE_LIMIT)
+    if found.error <= CLOSE:
+        return found
+    longer, shorter = measured(LONGER * step), measured(step / LONGER)
+    curve, rounding = abs(longer - difference), abs(shorter - difference)
+    doubt = 3 * (curve / LONGER**2 + rounding / LONGER)
+    others = (difference, doubt), (shorter, rounding), (longer, 2 * curve)
+    return settle(GradientCheck(norm, *other, SLOPE_LIMIT) for other in others)
+
+
+def warn_if_wrong(name: str, found: GradientCheck | None) -> bool:
+    """Warn of one of REMEDIES if its gradient is wrong; whether it is."""
+    if found is None:
+        return False
+    if not found.wrong:
+        log.debug("gradient check: %s, %.1f %% apart", name, 100 * found.error)
+        return False
+    log.warning(
+        "gradient check: the gradient of the %s is %.0f %% away from what small steps change: "
+        "something cuts or bends it; %s. The result is still never worse than the input. "
+        "check_gradient switches this off",
+        name,
+        100 * found.error,
+        REMEDIES[name],
+    )
+    return True

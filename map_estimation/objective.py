@@ -40,15 +40,7 @@ class Objective:
         """The terms that look at pictures alone."""
         return Objective(tuple(term for term in self.terms if not term.sees_noise))
 
-    def without(self, names: set[str]) -> "Objective":
-        """The other terms."""
-        return Objective(tuple(term for term in self.terms if term.name not in names))
-
     @property
     def sees_noise(self) -> bool:
         """Whether a term looks at the noise."""
         return any(term.sees_noise for term in self.terms)
-
-    def scale(self, values: dict[str, float]) -> float:
-        """Size of the weighted terms, to which rounding of the energy is relative."""
-        return sum(abs(term.weight * values[term.name]) for term in self.terms)

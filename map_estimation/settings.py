@@ -53,8 +53,9 @@ class MapSettings:
         target_quality: stop once the quality (in [0, 1]) is reached; None is off.
         memory: "store", "recompute" or "auto": see edict/tape.py.
         check_round_trip: measure once that the map is a bijection (one more reconstruction).
-        check_gradient: compare the first gradient with a finite difference (one or two more
-            reconstructions) and warn above 5 %; never in pixel space.
+        check_gradient: compare the gradients of network, decoder and prior with what small steps
+            change, at the first iteration (some eight network calls more), and warn of those that
+            are wrong: see gradient_check.py. In pixel space there is the prior alone.
     """
 
     inversion: InversionOptions = field(default_factory=InversionOptions)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..edict.memory import return_cached_memory
 from ..files.lack_of_memory import is_out_of_memory
-from .gradient_check import check_chain
+from .gradient_check import check_judge, check_parts, warn_if_wrong
 from .iterate import Iterate, better_than
 from .objective import Energies, Objective
 from .optimizers import OPTIMIZERS, Optimizer
@@ -20,7 +20,6 @@ from .settings import MapSettings
 from .spaces import Space
 
 log = logging.getLogger(__name__)
-RESTING = 1e-6  # of a term's value
 Callback = Callable[[MapStep], None]
 
 
@@ -187,7 +186,7 @@ class MapSolver:
         if not last:
             gradients = self._gradients(energy, latents, descent.variables)
             if self.progress.iteration == 0:
-                self._check_gradient(descent, latents.detach(), gradients, row)
+                self._check_gradient(descent.variables, latents.detach())
         self._report(callback, row, images.detach())
         self._moving = True
         if gradients is not None:
@@ -215,53 +214,17 @@ class MapSolver:
         pairs = zip(pulled, direct, strict=True)
         return [p if d is None else p + d / enlarged for p, d in pairs]
 
-    def _check_gradient(
-        self, descent: Descent, latents: Tensor, gradients: list[Tensor], row: TraceRow
-    ) -> None:
-        """Warn if finite differences along the gradient disagree with it."""
-        if not self.settings.check_gradient or self.settings.space == "pixel":
+    def _check_gradient(self, variables: list[Tensor], latents: Tensor) -> None:
+        """Warn of parts of the way from variables to energy whose gradient is not their slope."""
+        if not self.settings.check_gradient:
             return
-
-        seen = self.objective.without_noise()
-        # A distance that is zero and a root has a kink there, of which autograd gives the middle.
-        resting = {name for name, value in row.terms.items() if abs(value) < RESTING}
-        smooth = seen.without(resting)
-
-        def decoded(latents: Tensor) -> Tensor:
-            free = self.space.decode(latents)
-            return free if self.restrain is None else self.restrain(free)
-
-        def energy_by(objective: Objective) -> Callable[[Tensor], Tensor]:
-            def energy_of(images: Tensor) -> Tensor:
-                images = _clamped(images)
-                reference = self.reference.to(images).expand_as(images)
-                return objective(images, reference).energy.mean()
-
-            return energy_of
-
+        check_parts(self.space.parts(variables, latents))
         with torch.no_grad():
-            free = decoded(latents)
-        check_chain(
-            lambda variables: decoded(self.space.synthesise(variables, with_gradient=False)),
-            energy_by(seen),
-            energy_by(smooth) if smooth.terms else None,
-            free,
-            descent.variables,
-            self._through_pictures(descent.variables, gradients),
-            (smooth if smooth.terms else seen).scale(row.terms),
-        )
-
-    def _through_pictures(self, variables: list[Tensor], gradients: list[Tensor]) -> list[Tensor]:
-        """The gradients without what terms give directly that see the noise."""
-        terms = tuple(term for term in self.objective.terms if term.sees_noise)
-        if not terms:
-            return gradients
-        leaves = [v.detach().clone().requires_grad_(True) for v in variables]
-        noise, picture = self.space.noise(leaves), self.reference
-        with torch.enable_grad():
-            values = Objective(terms)(picture, picture, noise).energy.mean()
-            direct = torch.autograd.grad(values, leaves, allow_unused=True)
-        return [g if d is None else g - d for g, d in zip(gradients, direct, strict=True)]
+            pictures = self.space.decode(latents[:1])
+            pictures = pictures if self.restrain is None else self.restrain(pictures)
+        for term in self.objective.terms:
+            if (judge := term.checked) is not None:
+                warn_if_wrong("prior", check_judge(judge, pictures))
 
     def _record(self, descent: Descent, images: Tensor, energies: Energies) -> TraceRow:
         """Add a row to the trace and keep the iterate if it is the best."""

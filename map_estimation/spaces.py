@@ -10,8 +10,11 @@ from ..edict.bijections.bijection import LatentPair
 from ..edict.bound_picture import BoundPicture
 from ..edict.choices import Memory
 from ..edict.inversion import InvertedPicture, round_trip_error
+from ..edict.protocols import Denoiser
 from ..edict.tape import Tape
+from ..edict.tiling.tiles import parts_of
 from ..files.devices import exact
+from .gradient_check import Part
 from .starts import Beginning
 
 
@@ -51,6 +54,14 @@ class Space(Protocol):
 
     def pull_back(self, gradient: Tensor) -> list[Tensor]:
         """Gradient by the latents of the last `synthesise` to gradients by the variables."""
+        ...
+
+    def parts(self, variables: list[Tensor], latents: Tensor) -> list[Part]:
+        """What other software may have wrapped of the way from variables to pictures.
+
+        Args:
+            variables, latents: of the last `synthesise`.
+        """
         ...
 
     def shrink(self) -> bool:
@@ -158,6 +169,15 @@ class DiffusionSpace:
         self.memory = self.memory if tape.kept is None else tape.kept
         return list(self.bound.pull_back(tape, gradient))
 
+    def parts(self, variables: list[Tensor], latents: Tensor) -> list[Part]:
+        """The network at either end of its way, on one tile if it has tiles; the decoder."""
+        noise, latent = variables[0].detach(), latents[:1].detach()
+        denoiser, steps = self.bound.bijection.denoiser, self.bound.bijection.schedule.steps
+        labels = [step.label for step in steps if step.b != 0]
+        ends = [(noise, labels[:1]), (latent, labels[1:][-1:])]
+        calls = [_network_call(denoiser, z, label) for z, found in ends for label in found]
+        return [*calls, Part("decoder", self.decode, latent)]
+
     def shrink(self) -> bool:
         """Keep no activations; if that is so already, halve the tiles; False if nothing helps."""
         self._tape = self._first = None
@@ -175,6 +195,13 @@ class DiffusionSpace:
 
     def _new_tape(self) -> Tape:
         return Tape(self.bound.bijection.calls, self.memory)
+
+
+def _network_call(denoiser: Denoiser, latent: Tensor, label: float) -> Part:
+    """A call of the network as the tape makes it; of those on tiles, one in the middle."""
+    calls = parts_of(denoiser, latent)
+    call = calls[len(calls) // 2]
+    return Part("network", lambda z: call.denoiser(z, label), call.cut(latent))
 
 
 def _equal(a: LatentPair, b: LatentPair) -> bool:
@@ -211,6 +238,10 @@ class PixelSpace:
     def pull_back(self, gradient: Tensor) -> list[Tensor]:
         """Nothing to pull back through."""
         return [gradient]
+
+    def parts(self, variables: list[Tensor], latents: Tensor) -> list[Part]:  # noqa: ARG002
+        """There is no network."""
+        return []
 
     def shrink(self) -> bool:
         """There is no network whose memory could shrink."""

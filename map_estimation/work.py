@@ -10,6 +10,7 @@ from ..edict.inversion_options import InversionOptions
 from ..edict.protocols import Backbone, Binding, Denoiser
 from ..edict.schedule import Schedule
 from ..edict.tiling.binding import can_be_cut
+from .gradient_check import NETWORK_CALLS
 from .settings import MapSettings
 from .starts import settings_for
 
@@ -22,7 +23,7 @@ class Work:
         reconstruction: calls of the way from noise to picture.
         before: such ways before the first gradient: inversion and checks.
         iterations: gradient steps.
-        start: calls that an inversion makes besides.
+        start: calls besides: of an inversion's start, an estimate, a check.
     """
 
     reconstruction: int
@@ -58,10 +59,11 @@ def work_of(backbone: Backbone, settings: MapSettings, inverted: bool = False) -
     settings = settings_for(settings, backbone)
     if settings.space == "pixel":  # no network: iterations are counted
         return Work(1, 0, settings.iterations)
-    ways = 2 * settings.check_gradient if settings.iterations else 0
-    ways += 1 if inverted else 1 + settings.check_round_trip
+    ways = 1 if inverted else 1 + settings.check_round_trip
     work = work_of_inversion(backbone, settings.inversion)
     start = 0 if inverted else work.start
+    if settings.check_gradient and settings.iterations:
+        start += NETWORK_CALLS
     if settings.expectation or (settings.start == "estimate" and not inverted):
         start += settings.draws
     if not inverted and settings.start != "input":

@@ -127,13 +127,14 @@ def state() -> io.Input:
 
 
 def check_gradient() -> io.Boolean.Input:
-    """Whether the first gradient is compared with a finite difference."""
+    """Whether the first gradient is compared with what small steps change."""
     widget = io.Boolean.Input(
         "check_gradient",
         default=True,
         optional=True,
-        tooltip="Compare the first gradient with a finite difference, at the price of one or two "
-        "reconstructions, and warn in the log if some patch of the model spoils it.",
+        tooltip="Compare the gradients of network, decoder and prior with what small steps change, "
+        "at the price of some eight network calls, and warn in the log if some patch of the model "
+        "spoils one.",
     )
     return advanced(widget)
 

@@ -18,7 +18,13 @@ def quality_term(given: Ingredients) -> Term:
     def value(picture: Tensor, reference: Tensor, noise: Tensor | None) -> Tensor:  # noqa: ARG001
         return prior(picture).to(picture.dtype)
 
-    return Term("quality", -given.settings.lam, value, remark=lambda q: warn_if_flat(prior, q))
+    return Term(
+        "quality",
+        -given.settings.lam,
+        value,
+        checked=prior.in_one_view(),
+        remark=lambda q: warn_if_flat(prior, q),
+    )
 
 
 def warn_if_flat(prior: Prior, quality: float) -> None:

@@ -28,6 +28,9 @@ class Term:
         weight: what it is multiplied by; negative for what is to grow.
         value: differentiable, one number per picture.
         sees_noise: whether `value` wants the noise; gradients reach it directly, too.
+        checked: what a run checks the gradient of: a model that other software may have wrapped, as
+            pictures to (B,). None for the pack's own measures: their tests compare them with
+            differences, and some leave parts of the gradient out on purpose.
         remark: is told the input's value once, and may warn.
     """
 
@@ -35,6 +38,7 @@ class Term:
     weight: float
     value: Value
     sees_noise: bool = False
+    checked: Callable[[Tensor], Tensor] | None = None
     remark: Callable[[float], None] = _nothing
 
 
