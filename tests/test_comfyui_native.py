@@ -31,6 +31,7 @@ SAME_DECODER = 0.02  # a random autoencoder on tiles, whose attention sees only 
 SAME_PATH = 1e-4  # of two implementations, float32
 GRADIENT, CONTROL_GRADIENT = 0.01, 0.02  # along the gradient, float32 networks
 ROUND_TRIP = 1e-6
+HALF = 0.03  # rounding of half precision; without enlarging, all of the gradient is lost
 SAME_INPUT = 1e-6  # float32; the usual call in sigma space is 10 to 18 % off in the second half
 SAME_OUTPUT = 1e-4  # the network's output, back from what the sampler makes of it in float32
 GRADIENTS = [
@@ -42,10 +43,12 @@ GRADIENTS = [
 ]
 NETWORKS = [f"network:{kind}" for kind in ("sd15", "sd15_v", "sd15_zsnr", "sdxl", "sd3", "flux")]
 TILES = ["tiles:sd15:1:control", "tiles:sd15:4:carried", "tiles:sdxl", "tiles:sd3", "tiles:flux"]
+PRECISIONS = ["float32", "bfloat16", "float16"]
 TRAPS = ["skip", "attention", "control_attention", "buffers", "dynamic", "decode", "freeze", "move"]
 GROUPS = {
     "gradients": GRADIENTS,
     "networks": [*NETWORKS, "refusals", "lora"],
+    "half": [f"half:{precision}" for precision in PRECISIONS],
     "samplers": ["sampler:sd15", "sampler:sd15:control", "sampler:sd3", "moves"],
     "nodes": ["nodes:sd15", "nodes:sdxl", "nodes:sd3", "nodes:flux", "batch"],
     "kept": ["kept", "kept_noise"],
@@ -91,6 +94,15 @@ def test_the_gradient_is_that_of_finite_differences(found, check):
     assert found(check)["relative_error"] < limit
     assert found(check)["round_trip"] < ROUND_TRIP
     assert not found(check)["hint_left"]
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_half_precision_loses_no_gradient_and_raises_no_alarm(found, precision):
+    result = found(f"half:{precision}")
+    assert result["precision"] == f"torch.{precision}"
+    assert result["lost"] < HALF
+    assert result["wrong"] == [False, False]
+    assert result["apart"] < HALF
 
 
 @pytest.mark.parametrize("check", TILES)

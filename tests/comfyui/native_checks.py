@@ -1,9 +1,12 @@
 """Checks of ComfyUI's own models as backbones, in numbers."""
 
 import weakref
+from functools import partial
 
 import native_models
 import torch
+from latent_map.edict.gradients import vector_jacobian, with_graph
+from latent_map.map_estimation.gradient_check import check_map
 from latent_map.nodes import (
     edict_invert,
     edict_reconstruct,
@@ -117,6 +120,29 @@ def check_network(kind):
         return dict(zip(names, (max(column) for column in zip(*errors, strict=True)), strict=True))
 
     return in_node(run)
+
+
+def check_half(precision):
+    """A network in half precision: a gradient of 1e-8 against that of 1, and the self-check."""
+    dtype, tiny = getattr(torch, precision), load("sd15")
+    tiny.model.model.diffusion_model.to(dtype).dtype = dtype
+    tiny.model.model.model_config.set_inference_dtype(dtype, None)
+
+    def measured():
+        denoiser, codec = backbone(tiny).bind(picture())
+        latent = codec.encode(picture()).double()
+        gradient = torch.randn(latent.shape, generator=torch.Generator().manual_seed(1))
+        call = partial(denoiser, label=500.0)
+        large, small = (vector_jacobian(*with_graph(call, latent), s * gradient) for s in (1, 1e-8))
+        checks = [check_map(function, latent) for function in (call, codec.decode)]
+        return {
+            "precision": str(next(tiny.model.model.diffusion_model.parameters()).dtype),
+            "lost": float((1e8 * small - large).norm() / large.norm()),
+            "wrong": [check.wrong for check in checks],
+            "apart": max(check.error for check in checks),
+        }
+
+    return in_node(measured)
 
 
 def check_nodes(kind="sd15", control=""):
