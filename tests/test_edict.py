@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from latent_map.edict.bijections.bijection import LatentPair
 from latent_map.edict.bijections.edict import Edict, paper_mixing
-from latent_map.edict.precision import state_dtype
 from latent_map.edict.schedule import Schedule, Step, vp_schedule
 from latent_map.edict.tape import Tape, activation_bytes
+from latent_map.files.devices import exact_dtype
 
 from .pairs import ALPHAS, MEMORIES, distance, noise_pair, size
 from .toys import ConvDenoiser, differentiable_reconstruct, noise
@@ -72,7 +72,7 @@ def test_a_float64_state_round_trips_through_a_low_precision_network(dtype, orde
     latent = noise(0, 1, 4, 8, 8)
     image = LatentPair(latent, latent)
     pair = bijection.invert(image)
-    assert pair.x.dtype == state_dtype(latent.device) == torch.float64
+    assert pair.x.dtype == exact_dtype(latent.device) == torch.float64
     assert distance(bijection.reconstruct(pair), image) < LOW_PRECISION_ROUND_TRIP * size(pair)
 
 
