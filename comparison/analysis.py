@@ -77,6 +77,7 @@ class Analysis:
         strata: scores of each stratum of pictures, if there are several.
         against: the entrant whose shares are shown.
         judged: every judge's mean score of every entrant, if results were scored.
+        remarks: what else a reader should know first.
     """
 
     settings: AnalysisSettings
@@ -100,6 +101,7 @@ class Analysis:
     strata: tuple[Stratum, ...]
     against: int
     judged: Judged | None = None
+    remarks: tuple[str, ...] = ()
 
     @property
     def scores(self) -> dict[str, float]:
@@ -114,6 +116,7 @@ def analyse(
     correlations: Mapping[str, Correlation] | None = None,
     strata: Strata | None = None,
     scores: Sequence[Score] = (),
+    remarks: Sequence[str] = (),
 ) -> Analysis:
     """Analyse votes.
 
@@ -124,6 +127,7 @@ def analyse(
         correlations: each entrant's SRCC with mean opinion scores, for Table I.
         strata: of the pictures, as `read_strata` gives them.
         scores: of the results by judges, as `read_scores` gives them.
+        remarks: what else a reader should know first.
     Raises: ValueError if there are no votes to analyse, or the settings name nobody.
     """
     settings = settings or AnalysisSettings()
@@ -160,6 +164,7 @@ def analyse(
         tuple(score_strata(ballots, strata or {})),
         _place(settings.against, ballots, int(order[0])),
         judged(scores),
+        tuple(remarks),
     )
 
 

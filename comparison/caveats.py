@@ -16,7 +16,7 @@ def caveats(analysis: Analysis) -> list[str]:
     parts = (
         *(_simulated, _islands, _infinite, _clusters, _rows, _excluded, _names, _fit, _observers),
     )
-    return [sentence for part in parts for sentence in part(analysis)]
+    return [*analysis.remarks, *(sentence for part in parts for sentence in part(analysis))]
 
 
 def names(analysis: Analysis, entrants: tuple[int, ...]) -> str:

@@ -80,10 +80,10 @@ def write_demo(folder: Path) -> Path:
         raise ValueError(f"{folder} is not empty: choose another folder")
     noisy = folder / "photographs"
     noisy.mkdir(parents=True, exist_ok=True)
+    write_atomically(study, STUDY.encode())  # first: by it an interrupted demonstration is known
     for file in sorted(PHOTOGRAPHS.glob("*.png")):
         if not (noisy / file.name).exists():
             write_image(noisy / file.name, _with_noise(file))
-    write_atomically(study, STUDY.encode())
     return study
 
 

@@ -37,5 +37,5 @@ def folder_hash(path: Path) -> str:
 
 
 def description_hash(description: Mapping[str, Any]) -> str:
-    """The hash of what JSON can hold."""
-    return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()
+    """The hash of what JSON can hold; dates, which TOML has, are taken as their texts."""
+    return hashlib.sha256(json.dumps(description, sort_keys=True, default=str).encode()).hexdigest()

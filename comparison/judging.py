@@ -21,6 +21,7 @@ class Score(NamedTuple):
         own: whether the entrant climbed that judge.
         quality: in [0, 1], by the judge's published rule.
         key: the hash of all that the quality follows from.
+        result: the hash of the result's file; empty where that was not written down.
     """
 
     entrant: str
@@ -29,6 +30,7 @@ class Score(NamedTuple):
     own: bool
     quality: float
     key: str
+    result: str = ""
 
 
 def scores_text(scores: Iterable[Score]) -> str:
@@ -49,9 +51,9 @@ def read_scores(path: Path) -> list[Score]:
     scores = []
     for row in rows:
         cells = [row.get(name) for name in Score._fields]
-        entrant, picture, judge, own, quality, key = (cell or "" for cell in cells)
-        if None not in cells and math.isfinite(value := _number(quality)):
-            scores.append(Score(entrant, picture, judge, own == "1", value, key))
+        entrant, picture, judge, own, quality, key, result = (cell or "" for cell in cells)
+        if None not in cells[:-1] and math.isfinite(value := _number(quality)):
+            scores.append(Score(entrant, picture, judge, own == "1", value, key, result))
     return scores
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from ..files.pictures import picture_size
 from .picture_names import flaw_of_name
 from .session_settings import SessionSettings
+from .staleness import result_file
 from .traps import make_traps
 from .trials import Material, Pair
 from .votes import SPOILT
@@ -37,11 +38,6 @@ def gather_material(folder: Path, traps: Path, settings: SessionSettings) -> Mat
         chance,
     )
     return Material(tuple(pairs), tuple(training), tuple(made))
-
-
-def result_file(folder: Path, scene: str, entrant: str) -> Path:
-    """Where an entrant's result of a picture lies."""
-    return folder / "results" / entrant / f"{scene}.png"
 
 
 def read_pairs(path: Path) -> list[Pair]:

@@ -67,7 +67,7 @@ def score_results(
                     with torch.no_grad():
                         known[key] = float(prior(pixels))
                 own = judge in priors_of(study, entrant)
-                yield Score(entrant, picture, judge, own, known[key], key)
+                yield Score(entrant, picture, judge, own, known[key], key, result)
 
 
 def _file_hashes(judge: str) -> dict[str, str]:

@@ -7,11 +7,12 @@ choice, called `discrepancy`.
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import logging
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from typing import Any, Literal, NamedTuple
@@ -24,6 +25,7 @@ from .features import diversity_of, read_features
 from .jobs import Job, done_record
 from .preparation import Input
 from .selection_settings import Diversity, SelectionSettings
+from .staleness import SELECTION
 from .study_file import Study
 
 log = logging.getLogger(__name__)
@@ -219,8 +221,20 @@ def finished_results(jobs: Sequence[Job]) -> dict[str, dict[str, str]]:
     return results
 
 
-def write_pairs(study: Study, shown: Sequence[ShownPair], reports: Sequence[PairReport]) -> None:
-    """Write pairs.csv, and selection.json beside it: settings, and what was passed over."""
+def write_pairs(
+    study: Study,
+    shown: Sequence[ShownPair],
+    reports: Sequence[PairReport],
+    results: Mapping[str, Mapping[str, str]],
+) -> None:
+    """Write pairs.csv, then selection.json, which says of which results it is, and how chosen.
+
+    Args:
+        study: whose pairs they are.
+        shown: the pairs.
+        reports: what was passed over.
+        results: hash of each result file, by entrant and picture.
+    """
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
@@ -232,5 +246,16 @@ def write_pairs(study: Study, shown: Sequence[ShownPair], reports: Sequence[Pair
         "settings": asdict(study.selection),
         "pairs": [asdict(each) for each in reports],
     }
-    write_atomically(study.folder / "selection.json", json.dumps(summary, indent=1).encode())
-    write_atomically(study.pairs, text.getvalue().encode())
+    pairs = text.getvalue().encode()
+    used: dict[str, dict[str, str]] = {}
+    for each in shown:
+        for entrant in (each.model_a, each.model_b):
+            used.setdefault(entrant, {})[each.picture] = results[entrant][each.picture]
+    made_of = {
+        "pairs_sha256": hashlib.sha256(pairs).hexdigest(),
+        "results": used,
+        "entrants": dict(study.digests),
+    }
+    # The record last: between the two it is of other pairs, and whoever reads both sees that.
+    write_atomically(study.pairs, pairs)
+    write_atomically(study.folder / SELECTION, json.dumps(summary | made_of, indent=1).encode())

@@ -15,8 +15,9 @@ from ..files.json_files import OF_A_STUDY, TABLE, check_table, parse_json, table
 from ..files.reading import reading
 from ..files.written import write_atomically
 from .hashing import file_hash
-from .material import gather_material, result_file
+from .material import gather_material
 from .session_settings import SessionSettings
+from .staleness import check_selection, result_file
 from .trials import Material, Pair
 
 FILE = "session.json"
@@ -51,6 +52,7 @@ def open_record(place: Path, folder: Path, settings: SessionSettings) -> Session
     """
     if (place / FILE).exists():
         return _unchanged(place, folder, settings)
+    check_selection(folder)
     place.mkdir(parents=True, exist_ok=True)
     material = gather_material(folder, place / "traps", settings)
     pictures = {

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..files.toml_files import parse_toml
+from .hashing import description_hash
 from .pictures_settings import PicturesSettings
 from .selection_settings import SelectionSettings
 from .session_settings import SessionSettings
@@ -41,6 +42,7 @@ class Study:
         folder: where all that it makes goes.
         entrants: at least two, by their names, in the file's order.
         pictures, selection, session: the file's tables.
+        digests: hash of each entrant's table, by name.
     """
 
     file: Path
@@ -49,6 +51,7 @@ class Study:
     pictures: PicturesSettings
     selection: SelectionSettings = field(default_factory=SelectionSettings)
     session: SessionSettings = field(default_factory=SessionSettings)
+    digests: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def inputs(self) -> Path:
@@ -87,9 +90,9 @@ def load_study(path: Path) -> Study:
     }
     root = path.absolute().parent
     tables["pictures"] = tables["pictures"].within(root)
-    study = Study(path, _folder(table, path, root), _entrants(table, path, root), **tables)
-    check_rooms(study)
-    return study
+    entrants = _entrants(table, path, root)
+    digests = {each["name"]: description_hash(each) for each in table["entrant"]}
+    return Study(path, _folder(table, path, root), entrants, **tables, digests=digests)
 
 
 def check_rooms(study: Study) -> None:

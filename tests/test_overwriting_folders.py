@@ -5,7 +5,7 @@ import os
 import sys
 
 import pytest
-from latent_map.comparison.study_file import load_study
+from latent_map.comparison.study_file import check_rooms, load_study
 from latent_map.iqa_priors.training.ms_liqe import CHECKPOINT, LOG, LOGGED, WEIGHTS
 from PIL import Image
 
@@ -101,7 +101,7 @@ def test_whatever_a_study_reads_lies_outside_of_what_it_writes(tmp_path, what, p
         tmp_path, f'{UNTOUCHED}[[entrant]]\nname = "b"\n{entrant}\n', f"{exclude}side = 0"
     )
     with pytest.raises(ValueError, match="where the study writes"):
-        load_study(file)
+        check_rooms(load_study(file))
 
 
 def test_a_study_file_is_not_replaced_by_a_table(tmp_path):
@@ -110,7 +110,7 @@ def test_a_study_file_is_not_replaced_by_a_table(tmp_path):
     named = tmp_path / "results.csv"
     named.write_text('folder = "."\n' + file.read_text())
     with pytest.raises(ValueError, match=r"results\.csv lies where the study writes"):
-        load_study(named)
+        check_rooms(load_study(named))
 
 
 def script(module, *words):

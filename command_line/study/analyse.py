@@ -11,7 +11,7 @@ from ..force import force_option
 if TYPE_CHECKING:
     from ...comparison.vote_source import VoteSource
 
-SUMMARY, PAGE = "analysis.json", "report.html"  # an earlier analysis is known by both
+PAGE = "report.html"
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,7 @@ def run(options: Options) -> int:
     from ...comparison.report.table import as_markdown
     from ...comparison.report.tables import ranking_table
     from ...comparison.report.text import as_json, text_files, write_text
+    from ...comparison.staleness import fresh_scores, session_remarks
     from ...comparison.strata import read_strata
     from ...comparison.vote_source import PAIRS, find_source
     from ...comparison.votes import read_votes
@@ -61,8 +62,11 @@ def run(options: Options) -> int:
     correlations = read_correlations(options.srcc) if options.srcc else None
     read = read_votes(source.votes, source.entrants)
     strata = read_strata(source.study / PAIRS) if source.study else None
-    scores = read_scores(source.study / SCORES) if source.study else ()
-    analysis = analyse(read, settings, source.entrants, correlations, strata, scores)
+    scores, remarks = [], []
+    if source.study:
+        scores, remarks = fresh_scores(source.study, read_scores(source.study / SCORES))
+        remarks += session_remarks(source.study)
+    analysis = analyse(read, settings, source.entrants, correlations, strata, scores, remarks)
     output = options.output or (None if options.json and not source.study else source.output)
     texts = text_files(analysis) if output else {}
     _check_written(options, source, texts, output)
@@ -83,6 +87,7 @@ def _check_written(
     options: Options, source: "VoteSource", texts: dict[str, str], output: Path | None
 ) -> None:
     """Raise ValueError where a file would be overwritten that is no earlier analysis."""
+    from ...comparison.report.text import is_analysis
     from ...comparison.vote_source import PAIRS
     from ...comparison.votes import find_vote_files
     from ...files.written import check_writable
@@ -94,5 +99,5 @@ def _check_written(
     check_distinct([*files, *([options.json] if options.json else [])], read)
     if options.json:
         check_writable(options.json, streams=True)
-    if output is not None and not all((output / name).is_file() for name in (SUMMARY, PAGE)):
+    if output is not None and not is_analysis(output):
         check_unnamed(files, options.force)

@@ -32,11 +32,12 @@ def run(options: Options) -> int:
     from ...comparison.preparation import read_inputs
     from ...comparison.scoring import check_judges, score_results
     from ...comparison.selection import finished_results
-    from ...comparison.study_file import load_study
+    from ...comparison.study_file import check_rooms, load_study
     from ...files.written import write_atomically
 
     check_device(options.device)
     study = load_study(options.study)
+    check_rooms(study)
     inputs = read_inputs(study.inputs)
     sizes = {each.picture: (each.width, each.height) for each in inputs}
     judges = check_judges(study, options.judges, sizes)

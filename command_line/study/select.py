@@ -28,10 +28,11 @@ def run(options: Options) -> int:
     from ...comparison.jobs import plan_jobs
     from ...comparison.preparation import read_inputs
     from ...comparison.selection import NOTE, finished_results, select_pairs, write_pairs
-    from ...comparison.study_file import load_study
+    from ...comparison.study_file import check_rooms, load_study
 
     check_device(options.device)
     study = load_study(options.study)
+    check_rooms(study)
     inputs = read_inputs(study.inputs)
     jobs = plan_jobs(study, inputs, options.device)
     results = finished_results(jobs)
@@ -44,7 +45,7 @@ def run(options: Options) -> int:
     count = len(study.entrants) * (len(study.entrants) - 1) // 2
     with tqdm(total=count, desc="comparing", unit="pair", disable=None) as bar:
         shown, reports = select_pairs(study, inputs, results, options.device, bar.update)
-    write_pairs(study, shown, reports)
+    write_pairs(study, shown, reports, results)
     for report in reports:
         name = f"{report.model_a} / {report.model_b}"
         print(

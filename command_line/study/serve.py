@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +11,8 @@ from ..arguments import argument, option
 
 if TYPE_CHECKING:
     from ...comparison.session import Session
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,14 +43,22 @@ def run(options: Options) -> int:
     from ...comparison.server import SessionServer
     from ...comparison.serving_lock import serving
     from ...comparison.session import Session
-    from ...comparison.study_file import load_study
+    from ...comparison.staleness import entrants_changed
+    from ...comparison.study_file import check_rooms, load_study
 
     if not 0 <= options.port <= 65535:
         raise ValueError(f"port {options.port}: give a number from 0 to 65535")
     access = access_for(options.address)
     study = load_study(options.study)
+    check_rooms(study)
     if not study.folder.is_dir():
         raise ValueError(f"there is no {study.folder}: run latent-map study run first")
+    if changed := entrants_changed(study.folder, study.digests):
+        log.warning(
+            "%s describes %s otherwise than when pairs.csv was made, which is shown: to show what "
+            "it describes now, run study run and study select again",
+            *(study.file, " and ".join(changed)),
+        )
     with serving(study.folder) as tell:
         session = Session(study.folder, options.session, study.session)
         with SessionServer(session, access, options.port) as server:

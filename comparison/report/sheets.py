@@ -9,9 +9,10 @@ from html import escape
 from pathlib import Path
 from typing import NamedTuple
 
-from ...files.json_files import TABLE, read_json, sequence, text
+from ...files.json_files import TABLE, read_json, text
 from ...files.pictures import read_array
 from ..analysis import Analysis
+from ..staleness import RECORDS, SELECTION
 
 SHOWN = 300  # pixels of a picture's longer side
 MOST = 60  # rows: a page of tens of megabytes helps nobody
@@ -44,9 +45,9 @@ def sheets(analysis: Analysis, study: Path) -> str:
 
 def selection_words(study: Path) -> str:
     """How a study's pictures were chosen, as its selection.json says; empty if it says nothing."""
-    rules = {"settings": TABLE, "note": text(), "pairs": sequence(TABLE, 0, 1_000_000)}
+    rules = {"settings": TABLE, "note": text(), **RECORDS}
     try:
-        told = read_json(study / "selection.json", "selection", rules, ("settings", "note"))
+        told = read_json(study / SELECTION, "selection", rules, ("settings", "note"))
         settings, note = told["settings"], told["note"]
         words = ", ".join(f"{name} {value}" for name, value in settings.items())
     except (OSError, ValueError) as error:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 
+from ...files.json_files import OF_A_STUDY, parse_json
 from ...files.written import write_atomically
 from ..analysis import Analysis
 from ..caveats import caveats
@@ -29,6 +30,8 @@ from .tables import (
     shares_table,
 )
 
+SUMMARY = "analysis.json"
+KNOWN_BY = {"scores", "covariance", "caveats", "tables"}  # of what it holds
 TABLES = (
     ranking_table,
     comparisons_table,
@@ -115,10 +118,22 @@ def as_text(analysis: Analysis, tables: Sequence[Table]) -> str:
 
 
 def text_files(analysis: Analysis) -> dict[str, str]:
-    """TABLE.csv, analysis.json and analysis.md: text by the file's name."""
+    """TABLE.csv, analysis.json and analysis.md: text by the file's name.
+
+    The summary is written first: by it an analysis that was stopped halfway is known.
+    """
     tables = all_tables(analysis)
     files = {f"{table.name}.csv": as_csv(table) for table in tables}
-    return files | {"analysis.json": as_json(analysis), "analysis.md": as_text(analysis, tables)}
+    return {SUMMARY: as_json(analysis), **files, "analysis.md": as_text(analysis, tables)}
+
+
+def is_analysis(folder: Path) -> bool:
+    """Whether a folder holds an earlier analysis, or what a stopped one left."""
+    try:
+        content = parse_json(folder / SUMMARY, "analysis", "make it again", OF_A_STUDY)
+    except ValueError:
+        return False
+    return isinstance(content, dict) and content.keys() >= KNOWN_BY
 
 
 def write_text(files: Mapping[str, str], folder: Path) -> list[Path]:
