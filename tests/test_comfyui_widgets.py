@@ -4,6 +4,7 @@ COMFYUI_PATH names the checkout (default ~/ComfyUI); see tests/comfyui/README.md
 """
 
 import json
+from pathlib import Path
 
 import pytest
 from PIL import Image, ImageChops
@@ -25,13 +26,23 @@ OF_0_1 = ["gentle", 1, -1, 1, 0, False]  # widgets of Post-Enhance as version 0.
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    """The pack alone, and a picture."""
+    """The pack alone, a picture, and a folder of quality models elsewhere."""
     path = tmp_path_factory.mktemp("pictures") / SAMPLE
+    extra = extra_model_paths(tmp_path_factory.mktemp("elsewhere"))
     with Image.open(REPOSITORY / "docs" / "sample.png") as sample:
         sample.convert("RGB").resize((SIDE, SIDE)).save(path)
-    with comfy_server() as running:
+    options = ("--cpu", "--extra-model-paths-config", str(extra))
+    with comfy_server(arguments=options) as running:
         running.upload_image(path)
         yield running
+
+
+def extra_model_paths(folder: Path) -> Path:
+    """The file by which ComfyUI is told of the folder, which holds the weights of liqe, empty."""
+    (folder / "quality").mkdir()
+    (folder / "quality" / "liqe_koniq.pt").touch()
+    (told := folder / "paths.yaml").write_text(f"mine:\n  base_path: {folder}\n  iqa: quality\n")
+    return told
 
 
 def enhancement(**changes) -> dict:
@@ -226,6 +237,13 @@ def test_an_interrupted_optimizer_is_gone_on_from(server):
     pictures = [server.file(made["save"]["images"][0]) for made in (outputs, anew)]
     first, second = (Image.open(path).convert("RGB").tobytes() for path in pictures)
     assert first == second
+
+
+def test_weights_are_found_where_extra_model_paths_point(server):
+    (info,) = server.request("/object_info/DLM_IqaPrior").values()
+    spec = info["input"]["required"]["name"]
+    names = spec[1].get("options") or spec[0]  # older cores list them there
+    assert {"liqe", "liqe_mix (file missing)"} <= set(names)
 
 
 def test_a_missing_file_is_one_error_with_the_remedy(server):
