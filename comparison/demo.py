@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from ..files.pictures import read_array, write_image
-from ..files.written import write_atomically
+from ..files.written import check_folder, write_atomically
 from .votes import SPOILT
 
 PHOTOGRAPHS = Path(__file__).with_name("photographs")
@@ -79,7 +79,8 @@ def write_demo(folder: Path) -> Path:
     if not study.exists() and folder.exists() and any(folder.iterdir()):
         raise ValueError(f"{folder} is not empty: choose another folder")
     noisy = folder / "photographs"
-    noisy.mkdir(parents=True, exist_ok=True)
+    check_folder(folder)
+    check_folder(noisy)
     write_atomically(study, STUDY.encode())  # first: by it an interrupted demonstration is known
     for file in sorted(PHOTOGRAPHS.glob("*.png")):
         if not (noisy / file.name).exists():

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..files.json_files import NAME, read_rows, whole
 from ..files.pictures import Picture, find_pictures, read_picture, to_image, write_image
-from ..files.written import write_atomically
+from ..files.written import check_folder, write_atomically
 from .hashing import file_hash
 from .picture_names import flaw_of_name
 from .pictures_settings import PicturesSettings
@@ -148,7 +148,7 @@ def _claim(folder: Path) -> None:
             f"{folder} was not made by a study (it has no {MANIFEST}) and its files would be "
             'replaced: choose another folder = "..." for the study'
         )
-    folder.mkdir(parents=True, exist_ok=True)
+    check_folder(folder)
     if not (folder / MANIFEST).exists():
         write_atomically(folder / MANIFEST, b"[]")
 

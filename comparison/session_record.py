@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ..files.json_files import OF_A_STUDY, TABLE, check_table, parse_json, table, text
 from ..files.reading import reading
-from ..files.written import write_atomically
+from ..files.written import check_folder, write_atomically
 from .hashing import file_hash
 from .material import gather_material
 from .session_settings import SessionSettings
@@ -53,7 +53,7 @@ def open_record(place: Path, folder: Path, settings: SessionSettings) -> Session
     if (place / FILE).exists():
         return _unchanged(place, folder, settings)
     check_selection(folder)
-    place.mkdir(parents=True, exist_ok=True)
+    check_folder(place)
     material = gather_material(folder, place / "traps", settings)
     pictures = {
         entrant: {scene: file_hash(result_file(folder, scene, entrant)) for scene in sorted(scenes)}

@@ -25,6 +25,7 @@ VAE = WeightFile(
     name="vae-ft-mse-840000-ema-pruned.safetensors",
     size_mb=335,
     url=f"{_STABILITY}/vae-ft-mse-840000-ema-pruned.safetensors",
+    sha256="735e4c3a447a3255760d7f86845f09f937809baa529c17370d83e4c3758f3c75",
     cache="checkpoints",
     marker="config.json",
 )

@@ -15,6 +15,7 @@ from .known_downloads import compare, lock_of
 from .transfers import Report, forget, receive
 from .weight_files import WeightFile, standard_folders
 from .weights import what_is_wrong
+from .written import check_folder
 
 WHOLE_DIGEST = 64  # digits of a SHA-256
 WAIT_SECONDS = 1.0  # between two looks at whether another program has done
@@ -70,7 +71,7 @@ def fetch(
     wanted = Wanted(url, target.suffix, size, sha256)
     if target.exists():
         return _kept(target, wanted)
-    _make_folder(target.parent)
+    check_folder(target.parent)
     try:
         with _alone(target, report):
             if target.exists():  # another has fetched it meanwhile
@@ -106,6 +107,9 @@ def _kept(target: Path, wanted: Wanted) -> str:
 def _alone(target: Path, report: Report) -> Iterator[None]:
     """While it lasts, no other program fetches this file; waits for one that does."""
     lock = lock_of(target)
+    if lock is None:
+        yield
+        return
     while True:
         try:
             lock.acquire(timeout=WAIT_SECONDS)
@@ -131,14 +135,6 @@ def _fetched(wanted: Wanted, target: Path, report: Report) -> str:
     os.replace(part, target)
     forget(part)
     return digest
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        reason = "it is a file" if folder.is_file() else error.strerror
-        raise ValueError(f"{folder} cannot be the folder ({reason}): give another one") from error
 
 
 def _reason(error: Exception) -> str:

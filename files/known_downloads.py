@@ -10,7 +10,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from .json_files import parse_json
-from .written import write_atomically
+from .written import check_folder, write_atomically
 
 log = logging.getLogger(__name__)
 FOLDER_VARIABLE = "LATENT_MAP_CACHE"
@@ -21,14 +21,18 @@ PATIENCE_SECONDS = 10.0
 def records_folder() -> Path:
     """Where the ledger and the locks are: LATENT_MAP_CACHE, or the user's cache."""
     chosen = os.environ.get(FOLDER_VARIABLE)
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(chosen).expanduser() if chosen else Path(base) / "latent-map"
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return Path(os.path.expanduser(chosen)) if chosen else Path(base) / "latent-map"
 
 
-def lock_of(target: Path) -> FileLock:
-    """The lock of one target, held while it is fetched."""
+def lock_of(target: Path) -> FileLock | None:
+    """The lock of one target, held while it is fetched; None, with a warning, where none can be."""
     folder = records_folder() / "locks"
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        check_folder(folder)
+    except ValueError as error:
+        log.warning("nothing keeps two programs from fetching one file: %s", error)
+        return None
     name = hashlib.sha256(str(target.resolve()).encode()).hexdigest()[:32]
     return FileLock(folder / f"{name}.lock")
 

@@ -40,9 +40,9 @@ def standard_folders(caches: Sequence[str] = CACHES) -> tuple[Path, ...]:
     import torch
 
     chosen = os.environ.get(FOLDER_VARIABLE)
-    ours = (Path(chosen).expanduser() / "iqa",) if chosen else ()
+    ours = (Path(os.path.expanduser(chosen)) / "iqa",) if chosen else ()
     hub = Path(torch.hub.get_dir())
-    return (*ours, *(hub / Path(cache).expanduser() for cache in caches))
+    return (*ours, *(hub / os.path.expanduser(cache) for cache in caches))
 
 
 def find_file(file: WeightFile, folders: Sequence[Path]) -> Path | None:

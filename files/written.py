@@ -147,6 +147,19 @@ def check_writable(path: Path, size: int = 0, streams: bool = False) -> None:
         )
 
 
+def check_folder(folder: Path) -> None:
+    """Make a folder if need be; raise ValueError if files cannot be written into it.
+
+    Before any work is done, as all that is written there later would be lost.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = "it is a file" if folder.is_file() else error.strerror
+        raise ValueError(f"{folder} cannot be made ({reason}): choose another folder") from error
+    _try_writing(folder / "any")
+
+
 def _check_name(path: Path) -> None:
     """Raise ValueError for a name that no file can have."""
     try:

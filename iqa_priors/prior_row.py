@@ -1,11 +1,13 @@
 """What is known of a prior before it is loaded."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..files.catalog import CatalogRow
 from ..files.weight_files import WeightFile
 
+DIGEST = re.compile(r"-([0-9a-f]{8})\.")
 PYIQA_FILES = "https://huggingface.co/chaofengc/IQA-PyTorch-Weights/resolve/main"
 
 
@@ -36,5 +38,9 @@ class PriorRow(CatalogRow):
 
 
 def pyiqa_file(name: str, size_mb: float = 0) -> WeightFile:
-    """A file that pyiqa's authors publish, of a size in megabytes or of one unknown."""
-    return WeightFile(name, size_mb, f"{PYIQA_FILES}/{name}")
+    """A file that pyiqa's authors publish, of a size in megabytes or of one unknown.
+
+    Many names end in the beginning of the file's SHA-256, as torchvision's do.
+    """
+    stated = DIGEST.search(name)
+    return WeightFile(name, size_mb, f"{PYIQA_FILES}/{name}", stated[1] if stated else "")

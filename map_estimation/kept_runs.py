@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..files.written import remove
+from ..files.written import check_folder, remove
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class KeptRuns:
             of_several: whether there are more pictures.
         """
         path = self.chosen or self.folder / f"{self._name(description)}.state"
-        self.folder.mkdir(parents=True, exist_ok=True)
+        check_folder(path.parent)
         file = StateFile(path, self.tell, of_several, path.with_suffix(".png"), self.made_of)
         if self.chosen is None and not self.go_on:
             file.forget()

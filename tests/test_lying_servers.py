@@ -1,11 +1,13 @@
 """A server that lies in each way: nothing wrong stays, and nothing is believed."""
 
+import re
 import threading
 import time
 
 import pytest
 from latent_map.files import downloads, known_downloads
 from latent_map.files.downloads import fetch
+from latent_map.iqa_priors.catalog import PRIORS
 
 from .test_download import WEIGHTS, Hub, files_in, hub  # noqa: F401 - a fixture
 
@@ -149,3 +151,12 @@ def test_who_waits_can_be_stopped(address, tmp_path, monkeypatch):
 
     with lock, pytest.raises(KeyboardInterrupt):
         fetch(address, tmp_path / "a.safetensors", report=stop)
+
+
+def test_digests_that_names_state_are_verified():
+    files = {file.name: file.sha256 for row in PRIORS.values() for file in row.files if file.url}
+    assert files["musiq_koniq_ckpt-e95806b9.pth"] == "e95806b9"
+    assert files["CLIP-IQA+_learned_prompts-603f3273.pth"] == "603f3273"
+    assert files["QualiCLIP.pth"] == ""
+    stated = {name: re.search(r"-([0-9a-f]{8})\.", name) for name in files}
+    assert {name for name, found in stated.items() if found and files[name] != found[1]} == set()

@@ -52,7 +52,7 @@ def run(options: Options) -> int:
     from ...comparison.strata import read_strata
     from ...comparison.vote_source import PAIRS, find_source
     from ...comparison.votes import read_votes
-    from ...files.written import write_atomically
+    from ...files.written import check_folder, write_atomically
 
     settings = AnalysisSettings(
         options.level, options.draws, options.seed, options.exclude, options.against
@@ -66,8 +66,10 @@ def run(options: Options) -> int:
     if source.study:
         scores, remarks = fresh_scores(source.study, read_scores(source.study / SCORES))
         remarks += session_remarks(source.study)
-    analysis = analyse(read, settings, source.entrants, correlations, strata, scores, remarks)
     output = options.output or (None if options.json and not source.study else source.output)
+    if output is not None:
+        check_folder(output)
+    analysis = analyse(read, settings, source.entrants, correlations, strata, scores, remarks)
     texts = text_files(analysis) if output else {}
     _check_written(options, source, texts, output)
     print(as_markdown(ranking_table(analysis)))

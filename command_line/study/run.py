@@ -51,11 +51,12 @@ def run(options: Options) -> int:
     from ...comparison.jobs import done_record, plan_jobs, results_table, run_job
     from ...comparison.run_jobs import run_jobs
     from ...comparison.study_file import load_study
-    from ...files.written import remove_leftovers, write_atomically
+    from ...files.written import check_folder, remove_leftovers, write_atomically
     from .inputs import prepare
 
     _check(options)
     study = load_study(options.study)
+    check_folder(study.folder)
     remove_leftovers(study.folder)
     jobs = plan_jobs(study, prepare(study), options.device)
     missing = [job for job in jobs if not done_record(job)]

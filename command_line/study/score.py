@@ -33,7 +33,7 @@ def run(options: Options) -> int:
     from ...comparison.scoring import check_judges, score_results
     from ...comparison.selection import finished_results
     from ...comparison.study_file import check_rooms, load_study
-    from ...files.written import write_atomically
+    from ...files.written import check_folder, write_atomically
 
     check_device(options.device)
     study = load_study(options.study)
@@ -47,6 +47,7 @@ def run(options: Options) -> int:
             f"there are no results of {study.file}: make them with `latent-map study run "
             f"{study.file}`"
         )
+    check_folder(study.folder)
     count, scores = len(judges) * sum(map(len, results.values())), []
     try:
         steps = score_results(study, results, judges, options.device)

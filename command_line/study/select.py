@@ -29,6 +29,7 @@ def run(options: Options) -> int:
     from ...comparison.preparation import read_inputs
     from ...comparison.selection import NOTE, finished_results, select_pairs, write_pairs
     from ...comparison.study_file import check_rooms, load_study
+    from ...files.written import check_folder
 
     check_device(options.device)
     study = load_study(options.study)
@@ -42,6 +43,7 @@ def run(options: Options) -> int:
             f"{missing or 'all'} results of {study.file} are missing: make them with `latent-map "
             f"study run {study.file}`, or choose among the others with --allow-missing"
         )
+    check_folder(study.folder)
     count = len(study.entrants) * (len(study.entrants) - 1) // 2
     with tqdm(total=count, desc="comparing", unit="pair", disable=None) as bar:
         shown, reports = select_pairs(study, inputs, results, options.device, bar.update)

@@ -45,6 +45,7 @@ def run(options: Options) -> int:
     from ...comparison.session import Session
     from ...comparison.staleness import entrants_changed
     from ...comparison.study_file import check_rooms, load_study
+    from ...files.written import check_folder
 
     if not 0 <= options.port <= 65535:
         raise ValueError(f"port {options.port}: give a number from 0 to 65535")
@@ -53,6 +54,7 @@ def run(options: Options) -> int:
     check_rooms(study)
     if not study.folder.is_dir():
         raise ValueError(f"there is no {study.folder}: run latent-map study run first")
+    check_folder(study.folder)
     if changed := entrants_changed(study.folder, study.digests):
         log.warning(
             "%s describes %s otherwise than when pairs.csv was made, which is shown: to show what "

@@ -22,6 +22,7 @@ VIT_L = WeightFile(
     name="clip-vit-large-patch14.safetensors",
     size_mb=1711,
     url="https://huggingface.co/openai/clip-vit-large-patch14/resolve/main/model.safetensors",
+    sha256="a2bf730a0c7debf160f7a6b50b3aaf3703e7e88ac73de7a314903141db026dcb",
     cache="clip",
     instead=("ViT-L-14.pt",),  # OpenAI's own file, in half precision
 )
