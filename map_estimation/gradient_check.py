@@ -133,12 +133,15 @@ def settle(measured: Iterable[GradientCheck]) -> GradientCheck | None:
 def _answers(function: Callable[[Tensor], Tensor], at: Tensor, step: Tensor) -> GradientCheck:
     with torch.no_grad():
         ahead, behind, far = (function(at + by * step).to(at) for by in (1, -1, 2))
-    leaf, here = with_graph(function, at)
-    answer, measured = (far - here.detach().to(at)) / 2, (ahead - behind) / 2
-    pulled = vector_jacobian(leaf, here, answer)
-    # Two differences that disagree by a tenth leave two hundredths open: what they do not share is
-    # noise, which averages out, or a curve, of which a central difference sees the next order.
-    doubt = 2 * (answer - measured).square().sum() * answer.norm() / measured.norm()
+    leaf, output = with_graph(function, at)
+    here = output.detach().to(at)
+    answer, measured = (far - here) / 2, (ahead - behind) / 2
+    pulled = vector_jacobian(leaf, output, answer)
+    # What a curve adds to the central difference is a sixth of the third one, and so is what that
+    # shares of the answer's rounding, of which the two differences' disagreement tells. Twice both.
+    third = far - 3 * ahead + 3 * here - behind
+    curve, rounding = (answer * third).sum().abs(), (answer - measured).square().sum()
+    doubt = (curve + rounding * answer.norm() / measured.norm()) / 3
     numbers = ((pulled * step).sum(), (answer * measured).sum(), doubt)
     return GradientCheck(*torch.stack(numbers).tolist())
 
