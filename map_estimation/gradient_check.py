@@ -125,7 +125,9 @@ def settle(measured: Iterable[GradientCheck]) -> GradientCheck | None:
     for check in measured:
         if check.sharp and not check.wrong:
             return check
-        if check.size and (found is None or check.doubt * found.size < found.doubt * check.size):
+        if check.size == 0 or not math.isfinite(check.difference):
+            continue
+        if found is None or check.doubt * found.size < found.doubt * check.size:
             found = check
     return found
 
@@ -166,7 +168,7 @@ def check_judge(judge: Callable[[Tensor], Tensor], pictures: Tensor) -> Gradient
             white are moved.
     Returns: both slopes, or None where nothing can be measured.
     """
-    # As it is, a distance may be at rest, and rounding may hide all pixels' steps alike.
+    # As they are, rounding may hide all pixels' steps alike.
     pictures = (pictures + _noise(pictures, MARGIN / 4)).clamp(0, 1)
     inside = (pictures > MARGIN) & (pictures < 1 - MARGIN)
     leaf, value = with_graph(lambda x: judge(x).sum(), pictures)

@@ -288,9 +288,10 @@ def test_a_sharp_and_right_measurement_settles_it_else_the_sharpest():
     assert settle([vague, wrong]) is wrong
     assert settle([vaguer, nothing, vague]) is vague
     assert settle([nothing]) is None
+    assert settle([GradientCheck(1.0, float("nan"))]) is None
     assert settle([]) is None
 
 
 def test_a_gradient_that_is_no_number_is_wrong():
-    assert GradientCheck(float("nan"), 1.0).wrong
+    assert settle([GradientCheck(float("nan"), 1.0)]).wrong
     assert GradientCheck(0.0, 1.0).error == 1
