@@ -13,7 +13,7 @@ from tqdm import tqdm
 from ..edict.protocols import Backbone
 from ..fidelity.fidelity import Fidelity
 from ..files.pictures import Picture, read_picture, write_image, write_picture
-from ..files.written import is_stream, remove, write_atomically
+from ..files.written import discard, is_stream, write_atomically
 from ..iqa_priors.prior import Prior
 from ..map_estimation.comparison import describe_comparison
 from ..map_estimation.comparison_sheet import comparison_sheet
@@ -171,11 +171,8 @@ def _run(
 
 def _forget(state: Path | None) -> None:
     """Remove a state that is not needed any more, now that the picture is on the disk."""
-    try:
-        if state is not None:
-            remove(state)
-    except OSError as error:
-        log.warning("the state %s could not be removed: %s", state, error)
+    if state is not None:
+        discard(state)
 
 
 def _save(target: Path, picture: Picture) -> None:

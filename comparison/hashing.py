@@ -33,7 +33,7 @@ def folder_hash(path: Path) -> str:
     if not path.is_dir():
         return file_hash(path)
     files = sorted(file for file in path.rglob("*") if file.is_file())
-    return description_hash({str(file.relative_to(path)): file_hash(file) for file in files})
+    return description_hash({file.relative_to(path).as_posix(): file_hash(file) for file in files})
 
 
 def description_hash(description: Mapping[str, Any]) -> str:

@@ -17,6 +17,7 @@ from typing import Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from ..files.json_files import parse_text
+from ..files.windows_names import WINDOWS
 from .access import TOKEN_HEADER, Access
 from .bare_png import bare_png
 from .session import Question, RefusedError, Session
@@ -72,6 +73,8 @@ class SessionServer(ThreadingHTTPServer):
     """Serves one session until it is shut down."""
 
     daemon_threads = True
+    # On Windows it would let a second server listen at the same port.
+    allow_reuse_address = not WINDOWS
 
     def __init__(self, session: Session, access: Access, port: int) -> None:
         """Listen; requests are answered once `serve_forever` runs.

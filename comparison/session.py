@@ -15,6 +15,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal
 
+from ..files.windows_names import flaw_on_windows
 from .material import result_file
 from .observer_names import checked_name, is_robot, robot_name
 from .session_record import has_changed, open_record
@@ -273,5 +274,7 @@ def _question(trials: list[Trial], done: set[int], break_every: int) -> Question
 
 
 def _check_session_name(name: str) -> None:
+    if flaw := flaw_on_windows(name):
+        raise ValueError(f"session {name!r} is {flaw}: give it another name")
     if not name.replace("-", "").replace("_", "").isalnum() or len(name) > 60 or not name.isascii():
         raise ValueError(f"session {name!r}: give a name of ASCII letters, digits, '-' and '_'")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..files.toml_files import parse_toml
+from ..files.windows_names import flaw_on_windows
 from .hashing import description_hash
 from .pictures_settings import PicturesSettings
 from .selection_settings import SelectionSettings
@@ -134,6 +135,8 @@ def _entrants(table: dict[str, Any], path: Path, root: Path) -> dict[str, Entran
                 f"{where} has the name {name!r}: give up to 60 letters, digits and . _ + - = ( ), "
                 "beginning with a letter or digit"
             )
+        if flaw := flaw_on_windows(name):
+            raise ValueError(f"{where} is called {name!r}, {flaw}: give it another name")
         if name.casefold() == SPOILT:
             raise ValueError(f"{where} is called {name!r}, as traps are: give it another name")
         if name.casefold() in map(str.casefold, entrants):

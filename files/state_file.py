@@ -76,4 +76,5 @@ def load_state(path: Path, kind: str) -> tuple[dict[str, Tensor], dict]:
         raise ValueError(f"{path} is damaged (checksum): make it again")
     if metadata["kind"] != kind:
         raise ValueError(f"{path} holds {metadata['kind']!r}, {kind!r} is needed: choose another")
-    return tensors, metadata
+    # Copies: tensors that are the file itself keep it open, and Windows replaces no open file.
+    return {name: tensor.clone() for name, tensor in tensors.items()}, metadata

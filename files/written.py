@@ -1,6 +1,7 @@
 """Files written whole or not at all, and never in the place of what is no file."""
 
 import errno
+import logging
 import os
 import re
 import secrets
@@ -12,8 +13,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from .windows_names import WINDOWS, flaw_on_windows
+
+log = logging.getLogger(__name__)
 PART = ".latent-map-"  # begins the name of a file that is being written
 PART_NAME = re.compile(re.escape(PART) + "[0-9a-f]{16}")
+PAUSES = (0.05, 0.1, 0.2, 0.4)  # seconds between tries to replace a file that is looked at
 LEFT_OVER = 3600.0  # seconds after which nobody is writing it any more
 
 
@@ -54,16 +59,34 @@ def written_beside(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         if path.exists():
             shutil.copymode(path, part)
-        os.replace(part, path)
+        _move(part, path)
     except BaseException:
         part.unlink(missing_ok=True)
         raise
     _sync_folder(path.parent)
 
 
+def _move(part: Path, path: Path) -> None:
+    """Move a file into another's place; Windows refuses while somebody looks at that one."""
+    for pause in PAUSES:
+        try:
+            return os.replace(part, path)
+        except PermissionError:
+            time.sleep(pause)
+    return os.replace(part, path)
+
+
 def remove(path: Path) -> None:
     """Remove a file; of a link what it points to, as that is what was written."""
     Path(os.path.realpath(path)).unlink(missing_ok=True)
+
+
+def discard(path: Path) -> None:
+    """Remove a file whose work is done; one that cannot be removed stays, with a warning."""
+    try:
+        remove(path)
+    except OSError as error:
+        log.warning("%s could not be removed: %s", path, error)
 
 
 def _part_of(path: Path) -> Path:
@@ -162,6 +185,8 @@ def check_folder(folder: Path) -> None:
 
 def _check_name(path: Path) -> None:
     """Raise ValueError for a name that no file can have."""
+    if WINDOWS and (flaw := flaw_on_windows(path.name)):
+        raise ValueError(f"{path} cannot be written ({flaw}): choose another name")
     try:
         path.stat()
     except (FileNotFoundError, NotADirectoryError):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..edict.protocols import Backbone
 from ..fidelity.fidelity import Fidelity
-from ..files.written import remove
+from ..files.written import discard
 from ..iqa_priors.prior import Prior
 from .enhancer import Enhancer
 from .kept_runs import KeptRuns, StateFile, check_state
@@ -57,10 +57,10 @@ def enhance(
         results = list(enhance_each(image, enhancer, callback, state, restraints))
     except NonFiniteError:
         if state is not None and not keep_state:
-            remove(state)
+            discard(state)
         raise
     if state is not None and not keep_state and results[0].status not in UNFINISHED:
-        remove(state)
+        discard(state)
     return results
 
 

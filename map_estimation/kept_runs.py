@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..files.written import check_folder, remove
+from ..files.written import check_folder, discard, remove
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,12 @@ class StateFile:
 
     def forget(self) -> None:
         """Remove it, and the picture beside it."""
-        for path in (self.preview, self.path):
-            if path is not None:
-                remove(path)
+        for path in self.files():
+            remove(path)
+
+    def files(self) -> list[Path]:
+        """It, and the picture beside it."""
+        return [path for path in (self.preview, self.path) if path is not None]
 
 
 def _untold(what: str) -> None:
@@ -87,7 +90,8 @@ class KeptRuns:
     def release(self, files: list[StateFile]) -> None:
         """Remove the files of a batch that is done."""
         for file in files if self.chosen is None else ():
-            file.forget()
+            for path in file.files():
+                discard(path)
 
 
 def check_state(state: Path | KeptRuns | None, pictures: int) -> None:
