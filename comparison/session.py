@@ -274,7 +274,7 @@ def _question(trials: list[Trial], done: set[int], break_every: int) -> Question
 
 
 def _check_session_name(name: str) -> None:
-    if flaw := flaw_on_windows(name):
-        raise ValueError(f"session {name!r} is {flaw}: give it another name")
     if not name.replace("-", "").replace("_", "").isalnum() or len(name) > 60 or not name.isascii():
         raise ValueError(f"session {name!r}: give a name of ASCII letters, digits, '-' and '_'")
+    if flaw := flaw_on_windows(name):
+        raise ValueError(f"session {name!r} is {flaw}: give it another name")

@@ -7,7 +7,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..files.json_files import OF_A_STUDY, TABLE, check_table, parse_json, sequence, table, text
+from ..files.json_files import (
+    OF_A_STUDY,
+    TABLE,
+    check_table,
+    parse_json,
+    read_json,
+    sequence,
+    table,
+    text,
+)
 from .hashing import file_hash
 from .judging import SCORES, Score
 
@@ -63,15 +72,20 @@ def session_remarks(folder: Path) -> Iterator[str]:
 def check_selection(folder: Path) -> None:
     """Raise ValueError unless pairs.csv, if `study select` made it, is of the present results."""
     file, pairs = folder / SELECTION, folder / "pairs.csv"
-    digest = _read(file, "pairs_sha256")
+    if not file.exists():
+        return
+    remedy = f"run latent-map study select again, or delete it if {pairs.name} is your own"
+    told = read_json(file, "record of a selection", RECORDS, remedy=remedy)
+    digest = told.get("pairs_sha256")
     if not digest:
+        log.warning("%s does not say which results it is of: select again to be sure", file)
         return
     if not _is(pairs, digest):
         raise ValueError(
             f"{pairs} is not what {SELECTION} beside it tells of: run latent-map study select "
             f"again, or delete {SELECTION} if {pairs.name} is your own"
         )
-    if changed := _changed(folder, _read(file, "results")):
+    if changed := _changed(folder, told.get("results", {})):
         raise ValueError(f"{_some(changed)} changed since {pairs} was made: {AGAIN}")
 
 

@@ -81,6 +81,9 @@ def test_pairs_that_selection_json_does_not_tell_of_are_not_shown(study):
     loaded.pairs.write_text(loaded.pairs.read_text().replace("picture0", "picture1"))
     with pytest.raises(ValueError, match=r"delete selection\.json if pairs\.csv is your own"):
         Session(loaded.folder, "new", SETTINGS)
+    (loaded.folder / SELECTION).write_text("{damaged")
+    with pytest.raises(ValueError, match=r"selection\.json is damaged.*study select again"):
+        Session(loaded.folder, "new", SETTINGS)
     (loaded.folder / SELECTION).unlink()
     Session(loaded.folder, "new", SETTINGS)
 
