@@ -2,8 +2,9 @@
 
 import json
 import random
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
 
 NASTY: tuple[Any, ...] = (
     *(None, True, False, 0, -1, 1, 2**31, 2**63, 10**30, 1.5, 1e308, float("nan"), float("inf")),
@@ -11,6 +12,20 @@ NASTY: tuple[Any, ...] = (
     *([], [1], [[]], {}, {"a": 1}, [0] * 9, ["x"] * 9),
 )
 NUMBERS = (b"0", b"-1", b"99999999999", b"1e309", b"NaN", b"1" * 5000)
+
+
+class Kind(NamedTuple):
+    """A kind of file.
+
+    Attributes:
+        folder: with whole files; one of them at a time is damaged.
+        files: which, below the folder.
+        use: reads them as the program does.
+    """
+
+    folder: Path
+    files: list[str]
+    use: Callable[[], object]
 
 
 def damaged(content: bytes, name: str, rng: random.Random) -> bytes:

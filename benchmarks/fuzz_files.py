@@ -25,23 +25,10 @@ from typing import Any, NamedTuple
 
 import torch
 
-from benchmarks.fuzz_damage import damaged
+from benchmarks.fuzz_damage import Kind, damaged
+from benchmarks.fuzz_study import study_kinds
 
 SECONDS, MEGABYTES = 2.0, 200.0
-
-
-class Kind(NamedTuple):
-    """A kind of file.
-
-    Attributes:
-        folder: with whole files; one of them at a time is damaged.
-        files: which, below the folder.
-        use: reads them as the program does.
-    """
-
-    folder: Path
-    files: list[str]
-    use: Callable[[], object]
 
 
 class Outcome(NamedTuple):
@@ -55,7 +42,11 @@ class Outcome(NamedTuple):
 def kinds(work: Path) -> dict[str, Kind]:
     """Small whole files of every kind, made in a folder; all of them can be used."""
     torch.manual_seed(0)
-    made = {**_checkpoints(work / "checkpoints"), **_plain(work / "plain")}
+    made = {
+        **_checkpoints(work / "checkpoints"),
+        **_plain(work / "plain"),
+        **study_kinds(work / "study"),
+    }
     for name, kind in made.items():
         try:
             kind.use()
@@ -161,7 +152,7 @@ def _plain(folder: Path) -> dict[str, Kind]:
     }
 
 
-# How many of each, of 100: those that build networks take longest.
+# How many of each, of 125: those that build networks take longest.
 SHARES = {
     "checkpoint configuration": 9,
     "VAE configuration": 6,
@@ -177,6 +168,13 @@ SHARES = {
     "state": 6,
     "calibration": 5,
     "list of opinions": 3,
+    "study file": 4,
+    "pairs of a study": 2,
+    "record of a selection": 4,
+    "record of a session": 6,
+    "trials of a session": 3,
+    "screens of a session": 3,
+    "votes": 3,
 }
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ..files.pictures import picture_size
+from ..files.reading import reading
 from .picture_names import flaw_of_name
 from .session_settings import SessionSettings
 from .staleness import result_file
@@ -47,7 +48,10 @@ def read_pairs(path: Path) -> list[Pair]:
     """
     if not path.is_file():
         raise ValueError(f"there is no {path}: run latent-map study select first")
-    with path.open(encoding="utf-8-sig", newline="") as file:
+    with (
+        reading(path, "list of pairs", "run latent-map study select again"),
+        path.open(encoding="utf-8-sig", newline="") as file,
+    ):
         rows = csv.DictReader(file)
         missing = [name for name in NEEDED if name not in (rows.fieldnames or ())]
         if missing:

@@ -87,7 +87,7 @@ def _unchanged(place: Path, folder: Path, settings: SessionSettings) -> SessionR
         ]
         changed = sorted(key for key, now in asdict(settings).items() if before[key] != now)
     if changed:
-        raise ValueError(f"session {place.name} began with other {changed}: {REMEDY}")
+        raise ValueError(f"{file}: session {place.name} began with other {changed}: {REMEDY}")
     if not pairs.is_file() or _hash(pairs) != digest:
         raise ValueError(has_changed(pairs, place.name))
     for picture, hashed in shown:
