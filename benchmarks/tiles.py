@@ -214,12 +214,12 @@ def seam_summary(rows: list[dict[str, Any]]) -> list[str]:
     for name in ("difference", "jump", "change"):
         borders = np.array([row[f"{name}_borders"] for row in rows])
         inside = np.array([row[f"{name}_inside"] for row in rows])
-        ratios = borders / inside
+        ratios = borders[inside > 0] / inside[inside > 0]  # not of pictures that came back as they were
         spread = f"{ratios.mean():.3f}"
-        if len(rows) > 1:
-            spread += f" +- {ratios.std(ddof=1) / len(rows) ** 0.5:.3f} (standard error)"
+        if len(ratios) > 1:
+            spread += f" +- {ratios.std(ddof=1) / len(ratios) ** 0.5:.3f} (standard error)"
         lines.append(
-            f"| {name} | {borders.mean():.6f} | {inside.mean():.6f} | "
+            f"| {name} | {borders.mean():.3g} | {inside.mean():.3g} | "
             f"{borders.mean() / inside.mean():.3f} | {spread} |"
         )
     return lines
