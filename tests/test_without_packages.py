@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from latent_map.files.packages import PACKAGES, need_packages
+from latent_map.files.packages import PACKAGES, need_packages, requirement
 from latent_map.iqa_priors.catalog import PRIORS
 from latent_map.iqa_priors.loading import load_prior, missing_prior
 
@@ -104,7 +104,7 @@ except ValueError as error:
 """
     message = without_packages(code)
     assert f"{package}, not installed here" in message
-    assert f'-m pip install "{PACKAGES[package].requirement}"' in message
+    assert f'-m pip install "{requirement(package)}"' in message
     assert PACKAGES[package].about in message
 
 
@@ -123,10 +123,30 @@ def test_the_nodes_need_no_pyiqa():
     assert "pyiqa" not in requirements
     assert '"pyiqa' in (REPOSITORY / "pyproject.toml").read_text()
     for name in ("diffusers", "timm"):
-        assert PACKAGES[name].requirement in requirements.splitlines()
+        assert requirement(name) in requirements.splitlines()
 
 
 def test_the_message_is_about_what_is_missing_alone(monkeypatch):
     monkeypatch.setattr("latent_map.files.packages.find_spec", lambda name: name != "timm" or None)
     with pytest.raises(ValueError, match=r"^it runs on timm, not installed here"):
         need_packages("it", "diffusers", "timm")
+
+
+@pytest.mark.parametrize(
+    ("installed", "told"),
+    [("1.0.9", True), ("0.9.16", True), ("1.0.22", False), ("1.1", False), ("2.0.0.dev0", False)],
+)
+def test_a_package_that_is_too_old_is_told(monkeypatch, installed, told):
+    monkeypatch.setattr("latent_map.files.packages.version", lambda _: installed)
+    if told:
+        with pytest.raises(
+            ValueError, match=f"timm, of which {installed} is too old.*timm>=1.0.22"
+        ):
+            need_packages("it", "timm")
+    else:
+        need_packages("it", "timm")
+
+
+def test_the_library_asks_for_the_same():
+    project = (REPOSITORY / "pyproject.toml").read_text()
+    assert all(f'"{requirement(name)}"' in project for name in PACKAGES)
