@@ -214,9 +214,8 @@ def seam_summary(rows: list[dict[str, Any]]) -> list[str]:
     for name in ("difference", "jump", "change"):
         borders = np.array([row[f"{name}_borders"] for row in rows])
         inside = np.array([row[f"{name}_inside"] for row in rows])
-        ratios = (
-            borders[inside > 0] / inside[inside > 0]
-        )  # not of pictures that came back as they were
+        changed = inside > 0  # others came back as they were
+        ratios = borders[changed] / inside[changed]
         spread = f"{ratios.mean():.3f}"
         if len(ratios) > 1:
             spread += f" +- {ratios.std(ddof=1) / len(ratios) ** 0.5:.3f} (standard error)"
