@@ -19,7 +19,7 @@ from training import (
 )
 
 from .sample_files import contents
-from .study_files import UNTOUCHED, write_pictures, write_study
+from .study_files import UNTOUCHED, write_pictures, write_ready_study, write_study
 
 READ = {
     "the CLIP": "clip.safetensors",
@@ -160,3 +160,26 @@ def test_scripts_write_nothing_that_they_read(tmp_path, monkeypatch, name):
     with pytest.raises(ValueError, match="choose another"):
         SCRIPTS[name](monkeypatch, tmp_path)
     assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("command", "table"), [("run", "results"), ("score", "scores"), ("select", "pairs")]
+)
+def test_a_study_replaces_no_table_that_is_of_no_study(tmp_path, run, command, table):
+    path = write_ready_study(tmp_path)
+    file = tmp_path / "study" / f"{table}.csv"
+    assert run("study", "run", path)[0] == 0
+    options = ("--judges", "pocket") if command == "score" else ()
+    for mine in ("picture,model_a,model_b\npicture0,input,other\n", "", "entrant,mine\n"):
+        file.write_text(mine)
+        code, _, err = run("study", command, path, *options)
+        assert (code, len(err.splitlines())) == (2, 1)
+        assert "which would be replaced" in err
+        assert file.read_text() == mine
+    file.unlink()
+    for _ in range(2):  # one's own is
+        assert run("study", command, path, *options)[0] == 0
+    if command == "score":  # one of a version that did not write results' hashes
+        rows = [line.rpartition(",")[0] for line in file.read_text().splitlines()]
+        file.write_text("\n".join(rows) + "\n")
+        assert run("study", command, path, *options)[0] == 0

@@ -48,7 +48,8 @@ def run(options: Options) -> int:
     were made from. Failed jobs are told, listed in results.csv, and tried again by the next run.
     Returns: 0, or 3 if a job failed.
     """
-    from ...comparison.jobs import done_record, plan_jobs, results_table, run_job
+    from ...comparison.jobs import COLUMNS, done_record, plan_jobs, results_table, run_job
+    from ...comparison.own_tables import check_own_table
     from ...comparison.run_jobs import run_jobs
     from ...comparison.study_file import load_study
     from ...files.written import check_folder, remove_leftovers, write_atomically
@@ -57,6 +58,7 @@ def run(options: Options) -> int:
     _check(options)
     study = load_study(options.study)
     check_folder(study.folder)
+    check_own_table(study.folder / "results.csv", COLUMNS)
     remove_leftovers(study.folder)
     jobs = plan_jobs(study, prepare(study), options.device)
     missing = [job for job in jobs if not done_record(job)]

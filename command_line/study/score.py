@@ -28,7 +28,8 @@ def run(options: Options) -> int:
     from tqdm import tqdm
 
     from ...comparison.jobs import plan_jobs
-    from ...comparison.judging import SCORES, scores_text
+    from ...comparison.judging import SCORES, Score, scores_text
+    from ...comparison.own_tables import check_own_table
     from ...comparison.preparation import read_inputs
     from ...comparison.scoring import check_judges, score_results
     from ...comparison.selection import finished_results
@@ -48,6 +49,7 @@ def run(options: Options) -> int:
             f"{study.file}`"
         )
     check_folder(study.folder)
+    check_own_table(study.folder / SCORES, Score._fields)
     count, scores = len(judges) * sum(map(len, results.values())), []
     try:
         steps = score_results(study, results, judges, options.device)

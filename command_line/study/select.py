@@ -26,8 +26,9 @@ def run(options: Options) -> int:
     from tqdm import tqdm
 
     from ...comparison.jobs import plan_jobs
+    from ...comparison.own_tables import check_own_table
     from ...comparison.preparation import read_inputs
-    from ...comparison.selection import NOTE, finished_results, select_pairs, write_pairs
+    from ...comparison.selection import COLUMNS, NOTE, finished_results, select_pairs, write_pairs
     from ...comparison.study_file import check_rooms, load_study
     from ...files.written import check_folder
 
@@ -44,6 +45,7 @@ def run(options: Options) -> int:
             f"study run {study.file}`, or choose among the others with --allow-missing"
         )
     check_folder(study.folder)
+    check_own_table(study.pairs, COLUMNS)
     count = len(study.entrants) * (len(study.entrants) - 1) // 2
     with tqdm(total=count, desc="comparing", unit="pair", disable=None) as bar:
         shown, reports = select_pairs(study, inputs, results, options.device, bar.update)
