@@ -10,7 +10,7 @@ from typing import NoReturn
 from .command_line import COMMANDS, GROUPS
 from .command_line.arguments import add_arguments, read_arguments
 from .command_line.failures import BAD_INPUT, EXPECTED, INTERRUPTED, exit_code, explain
-from .command_line.printing import unfailing_streams
+from .command_line.printing import Once, unfailing_streams
 from .command_line.watched import watched
 from .files.lack_of_memory import is_out_of_memory
 
@@ -29,7 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str]) -> int:
     given = _parser(arguments).parse_args(arguments)
-    logging.basicConfig(format="latent-map: %(message)s")
+    handler = logging.StreamHandler()
+    handler.addFilter(Once())
+    logging.basicConfig(format="latent-map: %(message)s", handlers=[handler])
     logging.getLogger(__package__).setLevel(logging.INFO)
     try:
         return given.command.run(read_arguments(given.command.Options, given))

@@ -1,6 +1,7 @@
 """What is printed never decides what becomes of the work: streams that cannot fail."""
 
 import io
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -56,6 +57,21 @@ class Unfailing(io.TextIOBase):
     def encoding(self) -> Any:
         """The stream's."""
         return None if self._stream is None else self._stream.encoding
+
+
+class Once(logging.Filter):
+    """Lets each warning through once: pictures are read to be checked, and again for the work."""
+
+    def __init__(self):
+        super().__init__()
+        self._told: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether it is to be told."""
+        text = record.getMessage()
+        new = record.levelno < logging.WARNING or text not in self._told
+        self._told.add(text)
+        return new
 
 
 def nobody_reads() -> bool:

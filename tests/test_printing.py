@@ -8,6 +8,7 @@ import sys
 import pytest
 from PIL import Image
 
+from .picture_files import chunk
 from .sample_files import QUICK
 
 NAMES = ["写真.png", "é.png", "\udcff.png"]  # the last is no UTF-8 at all
@@ -68,3 +69,11 @@ def test_scoring_ends_when_nobody_reads(folder):
     os.close(write)
     assert done.returncode == 0
     assert done.stderr == b""
+
+
+def test_a_warning_is_told_once(folder):
+    png = (folder / "good.png").read_bytes()
+    (folder / "a.png").write_bytes(png[:33] + chunk(b"eXIf", b"garbage") + png[33:])
+    done = process("enhance", "a.png", "-o", "b.png", *QUICK)
+    assert done.returncode == 0
+    assert done.stderr.decode().count("its EXIF cannot be read") == 1
