@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from .comfyui.build_locales import LOCALES, inputs_of, locales, recorded
+from .comfyui.build_locales import LOCALES, digests, inputs_of, locales, recorded
 
 MADE = locales()
 
@@ -64,3 +64,14 @@ def test_no_tooltip_is_missing_or_left_over():
         for name, said in tooltips.items():
             assert set(said["inputs"]) == {label for label, *_ in inputs_of(nodes[name])}, name
             assert len(said["outputs"]) == len(nodes[name]["output_name"]), name
+
+
+@pytest.mark.parametrize("language", sorted(MADE.keys() - {"en"}))
+def test_no_text_has_changed_since_it_was_translated(language):
+    path, now = LOCALES / language / "translated.json", digests(MADE["en"])
+    seen = json.loads(path.read_text(encoding="utf-8"))
+    changed = [place for place in now if seen.get(place) != now[place]]
+    assert not changed, (
+        "look at their translations, then run python tests/comfyui/build_locales.py --translated"
+    )
+    assert seen.keys() == now.keys()

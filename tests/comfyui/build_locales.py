@@ -1,12 +1,15 @@
 """Write locales/*/nodeDefs.json, the texts of the nodes in ComfyUI's own format.
 
-    python tests/comfyui/build_locales.py
+    python tests/comfyui/build_locales.py [--translated]
 
 English is what the schemas say (tests/data/object_info.json); others are made of
 locales/LANGUAGE/words.json (`names` of inputs and outputs, `nodes` with title and description) and
-of tooltips.json beside it.
+of tooltips.json beside it. translated.json holds digests of the English texts that those were made
+of; where one has changed, look at its translation, then say so with --translated.
 """
 
+import argparse
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -86,8 +89,26 @@ def locales() -> dict[str, Texts]:
     return made
 
 
+def digests(texts: Texts) -> dict[str, str]:
+    """What each text of a language is, by its place."""
+    found = {}
+    for name, node in texts.items():
+        said = {"description": node["description"]}
+        for kind in ("inputs", "outputs"):
+            said |= {f"{kind}.{label}": text["tooltip"] for label, text in node[kind].items()}
+        for place, text in said.items():
+            found[f"{name}.{place}"] = hashlib.sha256(text.encode()).hexdigest()[:8]
+    return found
+
+
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--translated", action="store_true", help="all translations are right")
+    are_right = parser.parse_args().translated
     for language, texts in locales().items():
         (LOCALES / language).mkdir(parents=True, exist_ok=True)
         text = json.dumps(texts, ensure_ascii=False, indent=1) + "\n"
         (LOCALES / language / "nodeDefs.json").write_text(text, encoding="utf-8")
+        if are_right and language != "en":
+            seen = json.dumps(digests(locales()["en"]), indent=1) + "\n"
+            (LOCALES / language / "translated.json").write_text(seen, encoding="utf-8")
