@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 
 import pytest
 from latent_map.command_line import enhance_jobs
@@ -13,6 +14,8 @@ from latent_map.map_estimation.kept_runs import KeptRuns
 
 from .sample_files import contents
 from .study_files import write_ready_study
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="folders there have no such mode")
 
 
 @pytest.fixture

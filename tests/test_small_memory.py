@@ -122,20 +122,20 @@ def test_a_death_for_lack_of_memory_is_told_by_who_watches(tmp_path, end, code, 
 
 
 @needs_proc
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGKILL, -9)])
-def test_whoever_is_watched_ends_with_who_watches(tmp_path, number, code):
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGKILL", -9)])
+def test_whoever_is_watched_ends_with_who_watches(tmp_path, name, code):
     command = [sys.executable, "-c", WATCHED, "2000", "sleep()"]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as parent:
         asleep, child = parent.stdout.readline().split()
         assert (asleep, int(child) != parent.pid) == ("asleep", True)
-        parent.send_signal(number)
+        parent.send_signal(signal.Signals[name])
         assert parent.wait(30) == code
         assert parent.stdout.read() == ""  # nobody holds it any more
 
 
 def test_without_a_limit_nobody_is_watched(monkeypatch):
     monkeypatch.delitem(sys.modules, "torch")
-    monkeypatch.setattr(os, "fork", pytest.fail)
+    monkeypatch.setattr(os, "fork", pytest.fail, raising=False)
     assert watched(lambda: 5) == 5
     monkeypatch.setattr(address_space, "resource", None)  # as on Windows
     assert watched(lambda: 6) == 6
