@@ -77,8 +77,13 @@ def _move(part: Path, path: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file; of a link what it points to, as that is what was written."""
-    Path(os.path.realpath(path)).unlink(missing_ok=True)
+    """Remove a file; of a link what it points to, as that is what was written.
+
+    A device, a pipe or a folder stays, as nobody could make it again.
+    """
+    target = Path(os.path.realpath(path))
+    if target.is_file():
+        target.unlink(missing_ok=True)
 
 
 def discard(path: Path) -> None:

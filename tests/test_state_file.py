@@ -9,7 +9,7 @@ import pytest
 import torch
 from latent_map.files import state_file
 from latent_map.files.state_file import load_state, save_state
-from latent_map.files.written import check_writable, write_atomically
+from latent_map.files.written import check_writable, remove, write_atomically
 
 from .sample_files import out_of_room
 
@@ -213,6 +213,18 @@ def test_an_interruption_leaves_the_old_file_and_no_other(path, monkeypatch):
         write_atomically(path, b"new")
     assert path.read_bytes() == original
     assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes are POSIX's")
+def test_only_files_are_removed(tmp_path):
+    pipe, link, folder, file = (tmp_path / name for name in ("pipe", "link", "folder", "file"))
+    os.mkfifo(pipe)
+    link.symlink_to(pipe)
+    folder.mkdir()
+    file.write_text("x")
+    for path in (pipe, link, folder, file, tmp_path / "none"):
+        remove(path)
+    assert sorted(tmp_path.iterdir()) == [folder, link, pipe]
 
 
 def test_what_cannot_be_written_is_known_before(tmp_path, monkeypatch):
