@@ -54,9 +54,15 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
         return header.metadata, {name: file.get_tensor(name) for name in header.entries}
 
 
-def load_state(path: Path, kind: str) -> tuple[dict[str, Tensor], dict]:
+def load_state(
+    path: Path, kind: str, remedy: str = "make it again"
+) -> tuple[dict[str, Tensor], dict]:
     """Read a state and prove it whole.
 
+    Args:
+        path: the file.
+        kind: what the state must be.
+        remedy: what to do about a damaged one, as the end of a line.
     Returns: the tensors and the metadata.
     Raises: ValueError if the file is missing, damaged, of another kind or another format.
     """
@@ -64,16 +70,16 @@ def load_state(path: Path, kind: str) -> tuple[dict[str, Tensor], dict]:
         raise ValueError(f"{path} is a device or a pipe: give the name of a state file")
     if not path.exists():
         raise FileError(f"no state file {path}")
-    with reading(path, "state file", "make it again"):
+    with reading(path, "state file", remedy):
         header, tensors = _read(path)
         metadata = json.loads(header["metadata"]) if header.get("format") == FORMAT else None
         if metadata is not None and not isinstance(metadata.get("kind"), str):
             raise ValueError("it says of no kind")
         whole = metadata is not None and header["sha256"] == _digest(tensors, header["metadata"])
     if metadata is None:
-        raise ValueError(f"{path} is no latent-map state (or of another version): make it again")
+        raise ValueError(f"{path} is no latent-map state (or of another version): {remedy}")
     if not whole:
-        raise ValueError(f"{path} is damaged (checksum): make it again")
+        raise ValueError(f"{path} is damaged (checksum): {remedy}")
     if metadata["kind"] != kind:
         raise ValueError(f"{path} holds {metadata['kind']!r}, {kind!r} is needed: choose another")
     # Copies: tensors that are the file itself keep it open, and Windows replaces no open file.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,7 +76,7 @@ class KeptRuns:
         """
         path = self.chosen or self.folder / f"{self._name(description)}.state"
         check_folder(path.parent)
-        file = StateFile(path, self.tell, of_several, path.with_suffix(".png"), self.made_of)
+        file = StateFile(path, self.tell, of_several, _preview_of(path), self.made_of)
         if self.chosen is None and not self.go_on:
             file.forget()
         return file
@@ -92,6 +93,12 @@ class KeptRuns:
         for file in files if self.chosen is None else ():
             for path in file.files():
                 discard(path)
+
+
+def _preview_of(state: Path) -> Path | None:
+    """The picture beside a state; None where a link or what is no file has its name."""
+    path = state.with_suffix(".png")
+    return path if (path.is_file() and not path.is_symlink()) or not os.path.lexists(path) else None
 
 
 def check_state(state: Path | KeptRuns | None, pictures: int) -> None:

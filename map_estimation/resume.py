@@ -107,7 +107,7 @@ def read_run(path: Path | None) -> SavedRun | None:
     """
     if path is None or not path.exists():
         return None
-    tensors, description = load_state(path, STATE_KIND)
+    tensors, description = load_state(path, STATE_KIND, "delete it to start anew")
     try:
         saved = {**asdict(MapSettings()), **description["settings"]}
         saved["inversion"] = describe_options(options_from(saved["inversion"]))

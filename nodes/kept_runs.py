@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,19 @@ def states_folder() -> Path:
 
 def kept_states() -> list[str]:
     """Names of the states that are there, the newest first."""
-    files = states_folder().glob(f"*{SUFFIX}")
-    return [path.name for path in sorted(files, key=lambda p: p.stat().st_mtime, reverse=True)]
+    written = {path.name: _written(path) for path in states_folder().glob(f"*{SUFFIX}")}
+    return sorted(
+        (name for name in written if written[name]), key=written.__getitem__, reverse=True
+    )
+
+
+def _written(path: Path) -> float:
+    """When a file was; 0 for what is none, as a link to one that another server has removed."""
+    try:
+        found = path.stat()
+    except OSError:
+        return 0.0
+    return found.st_mtime if stat.S_ISREG(found.st_mode) else 0.0
 
 
 def keep_runs(

@@ -1,5 +1,6 @@
 """Nothing is lost when a node is interrupted: its state is kept, and gone on from."""
 
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -167,6 +168,42 @@ def test_a_state_given_by_its_path_has_no_picture_beside_it(tmp_path):
     assert (tmp_path / "mine.png").read_text() == "my own"
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes are POSIX's")
+@pytest.mark.parametrize("go_on", [True, False])
+@pytest.mark.parametrize("there", ["link", "pipe", "link to a pipe", "folder"])
+def test_nothing_else_of_the_name_of_a_preview_is_touched(tmp_path, there, go_on):
+    states, mine = KeptRuns(tmp_path, go_on), tmp_path / "mine"
+    with pytest.raises(Interrupted):
+        run(picture(), states, interrupt_at(0, 2))
+    (preview,) = tmp_path.glob("*.png")
+    preview.unlink()
+    if there == "link":
+        mine.write_text("my own")
+    elif there == "folder":
+        preview.mkdir()
+    else:
+        os.mkfifo(mine if "link" in there else preview)
+    if "link" in there:
+        preview.symlink_to(mine)
+    before = preview.lstat(), preview.stat().st_mode
+    with pytest.raises(Interrupted):
+        run(picture(), states, interrupt_at(0, 4))
+    run(picture(), states)
+    assert (preview.lstat(), preview.stat().st_mode) == before
+    assert not mine.is_file() or mine.read_text() == "my own"
+    assert not list(tmp_path.glob("*.state"))
+
+
+def test_a_damaged_state_says_how_to_go_on(tmp_path):
+    with pytest.raises(Interrupted):
+        run(picture(), KeptRuns(tmp_path), interrupt_at(0, 2))
+    (path,) = states_in(tmp_path)
+    for content in (b"", path.read_bytes()[:-4], path.read_bytes()[:-1] + b"?"):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"damaged.*: delete it to start anew"):
+            run(picture(), KeptRuns(tmp_path))
+
+
 def test_a_chosen_state_is_gone_on_from_and_stays(tmp_path):
     told = []
     with pytest.raises(Interrupted):
@@ -270,6 +307,19 @@ def test_a_state_is_gone_on_from_on_purpose_or_refused(nodes, monkeypatch):
     with pytest.raises(ValueError, match="belongs to another run"):
         post_enhance(nodes, picture(1).movedim(1, -1), state=state)
     post_enhance(nodes, image, state=state)
+
+
+def test_only_states_that_are_there_are_offered(nodes):
+    kept = nodes["kept_runs"]
+    folder = kept.states_folder()
+    (folder / "folder.state").mkdir(parents=True)
+    (folder / "removed.state").symlink_to(folder / "gone")
+    assert kept.kept_states() == []
+    for age, name in enumerate(("new.state", "old.state")):
+        (folder / name).write_bytes(b"x")
+        os.utime(folder / name, (1e9 - age, 1e9 - age))
+    assert kept.kept_states() == ["new.state", "old.state"]
+    assert nodes["load_map_state"].LoadMapState.define_schema()
 
 
 def test_a_name_that_is_none_is_refused(nodes):
