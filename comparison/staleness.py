@@ -64,7 +64,7 @@ def session_remarks(folder: Path) -> Iterator[str]:
         changed = _changed(folder, _read(file, "pictures"))
         if changed:
             yield (
-                f"{_some(changed)} changed since session {file.parent.name} showed them: its "
+                f"{_some(changed)} changed since being shown in session {file.parent.name}: its "
                 "votes are on what was shown then."
             )
 
@@ -126,5 +126,5 @@ def _is(file: Path, digest: str) -> bool:
 def _some(names: Sequence[str]) -> str:
     shown = "; ".join(names[:NAMED])
     more = len(names) - NAMED
-    count = "1 result has" if len(names) == 1 else f"{len(names)} results have"
-    return f"{count} ({shown}{f'; and {more} more' if more > 0 else ''})"
+    listed = f"({shown}{f'; and {more} more' if more > 0 else ''})"
+    return f"1 result {listed} has" if len(names) == 1 else f"{len(names)} results {listed} have"

@@ -53,7 +53,7 @@ def test_scores_of_results_that_changed_are_left_out_and_told(study, run):
     assert run("study", "run", study)[0] == 0
     code, out, _ = run("study", "analyse", study)
     assert code == 0
-    assert "1 result has (other, picture0) changed since scores.csv, left out" in out
+    assert "1 result (other, picture0) has changed since scores.csv, left out" in out
     assert "study score again" in (study.parent / "study" / "analysis" / "analysis.md").read_text()
     run("study", "score", study, "--judges", "pocket")
     assert "changed since scores.csv" not in run("study", "analyse", study)[1]
@@ -94,7 +94,7 @@ def test_a_session_whose_pictures_changed_is_told_by_the_analysis(study, run):
     replace_result(study)
     assert run("study", "run", study)[0] == 0
     out = run("study", "analyse", study)[1]
-    assert "(other, picture0) changed since session main showed them" in out
+    assert "Note: 1 result (other, picture0) has changed since being shown in session main: " in out
 
 
 def test_an_entrant_described_otherwise_is_told(study):
