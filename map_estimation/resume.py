@@ -207,6 +207,12 @@ def _go_on(solver: MapSolver, saved: SavedRun, description: dict[str, Any]) -> N
             f"{saved.path} was made with {REPLACED[backbone]}: delete it to start anew, or end the "
             "run with version 0.1"
         )
+    if (NOISE in saved.description) != (NOISE in description):
+        starts = ("a picture", "inverted noise")[NOISE in saved.description]
+        raise ValueError(
+            f"{saved.path} belongs to another run, which began with {starts} (Post-Enhance takes "
+            "pictures, Latent MAP Optimizer noise): go on with it there, or choose another"
+        )
     if differing := _differing(saved.description, description):
         raise ValueError(
             f"{saved.path} belongs to another run (different {', '.join(differing)}): delete it to "

@@ -8,6 +8,8 @@ import pytest
 import torch
 from latent_map.edict.inversion import invert_picture
 from latent_map.fidelity.loading import load_fidelity
+from latent_map.map_estimation.enhance import enhance_each
+from latent_map.map_estimation.enhancer import Enhancer
 from latent_map.map_estimation.kept_runs import KeptRuns
 from latent_map.map_estimation.noise_ascent import optimise_each, optimise_noise
 from latent_map.map_estimation.restraints import FREE
@@ -89,6 +91,28 @@ def test_other_noise_or_settings_are_another_run(tmp_path):
     assert not told
     with pytest.raises(ValueError, match=r"another run \(different noise\)"):
         run([edited], KeptRuns(tmp_path, chosen=path))
+
+
+def test_a_state_of_noise_is_none_of_a_picture_nor_the_other_way(tmp_path):
+    enhancer = Enhancer(ToyBackbone(), PRIOR, FIDELITY, SETTINGS)
+
+    def enhanced(states, callback=None):
+        return list(enhance_each(picture(), enhancer, callback, states))
+
+    def ascended(states, callback=None):
+        return run([inverted()], states, callback)
+
+    for left_by, given_to, began in (
+        (enhanced, ascended, "a picture"),
+        (ascended, enhanced, "inverted noise"),
+    ):
+        folder = tmp_path / left_by.__name__
+        with pytest.raises(Interrupted):
+            left_by(KeptRuns(folder), interrupt_at(0, 2))
+        (path,) = states_in(folder)
+        with pytest.raises(ValueError, match=f"another run, which began with {began}"):
+            given_to(KeptRuns(tmp_path, chosen=path))
+        assert states_in(folder) == [path]
 
 
 def test_pictures_of_an_interrupted_batch_that_are_done_are_not_made_again(tmp_path):
