@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..files.written import check_folder, discard, remove
+
+OWN_NAME = re.compile("[0-9a-f]{16}")  # of a state, without suffix
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,12 @@ class KeptRuns:
 
 
 def _preview_of(state: Path) -> Path | None:
-    """The picture beside a state; None where a link or what is no file has its name."""
+    """The picture beside a state; None where a link or what is no file has its name.
+
+    Beside a state that the user has named anew, a picture of that name may be the user's own.
+    """
+    if not OWN_NAME.fullmatch(state.stem):
+        return None
     path = state.with_suffix(".png")
     return path if (path.is_file() and not path.is_symlink()) or not os.path.lexists(path) else None
 

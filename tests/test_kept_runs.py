@@ -204,6 +204,18 @@ def test_a_damaged_state_says_how_to_go_on(tmp_path):
             run(picture(), KeptRuns(tmp_path))
 
 
+def test_a_picture_beside_a_state_that_was_renamed_is_the_users_own(tmp_path):
+    with pytest.raises(Interrupted):
+        run(picture(), KeptRuns(tmp_path), interrupt_at(0, 2))
+    (path,) = states_in(tmp_path)
+    renamed, mine = path.rename(tmp_path / "portrait.state"), tmp_path / "portrait.png"
+    mine.write_text("my own")
+    with pytest.raises(Interrupted):
+        run(picture(), KeptRuns(tmp_path, chosen=renamed), interrupt_at(0, 4))
+    assert mine.read_text() == "my own"
+    assert len(best_of(renamed).trace) == 5
+
+
 def test_a_chosen_state_is_gone_on_from_and_stays(tmp_path):
     told = []
     with pytest.raises(Interrupted):
