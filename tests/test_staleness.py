@@ -106,6 +106,14 @@ def test_an_entrant_described_otherwise_is_told(study):
     assert entrants_changed(before.folder, load_study(other).digests) == ["other"]
 
 
+def test_an_analysis_tells_of_an_entrant_described_otherwise(study, run):
+    assert "otherwise" not in run("study", "analyse", study)[1]
+    elsewhere = READY.replace('folder = "other"', 'folder = "photos"')
+    other = write_study(study.parent, UNTOUCHED + elsewhere)
+    out = run("study", "analyse", other)[1]
+    assert "Note: study.toml describes other otherwise than when pairs.csv was made: " in out
+
+
 @pytest.mark.parametrize("after", [0, 1])
 def test_a_selection_that_is_killed_between_its_files_is_seen(study, run, monkeypatch, after):
     """Killed before or after the first of its two files is there; then selected again."""

@@ -66,6 +66,7 @@ def run(options: Options) -> int:
     if source.study:
         scores, remarks = fresh_scores(source.study, read_scores(source.study / SCORES))
         remarks += session_remarks(source.study)
+        remarks += _changed_since(options.study)
     output = options.output or (None if options.json and not source.study else source.output)
     if output is not None:
         check_folder(output)
@@ -83,6 +84,19 @@ def run(options: Options) -> int:
         write_page(analysis, source, output / PAGE)
         print(f"Report: {output / PAGE}, tables beside it")
     return 0
+
+
+def _changed_since(study: Path) -> list[str]:
+    """A sentence where a study's file describes other entrants than were voted on."""
+    from ...comparison.staleness import entrants_changed
+    from ...comparison.study_file import load_study
+
+    if study.suffix.lower() != ".toml":
+        return []
+    loaded = load_study(study)
+    changed = " and ".join(entrants_changed(loaded.folder, loaded.digests))
+    told = f"{study.name} describes {changed} otherwise than when {loaded.pairs.name} was made"
+    return [f"{told}: the votes are on what was shown then."] if changed else []
 
 
 def _check_written(
