@@ -7,7 +7,8 @@
 before; a line is fitted against the picture's area. With --short, and for the paper's preset
 always, a few iterations are run and their seconds and calls carried on to all, which the table
 says. `profile`: the fast preset through torch.profiler. `variants`: one network call and its
-gradient in other memory formats, precisions, and compiled.
+gradient in other memory formats, precisions, and compiled; and how near to the speed of a large
+matrix product a call comes.
 """
 
 import argparse
@@ -27,6 +28,7 @@ from latent_map.iqa_priors.loading import load_prior
 from latent_map.map_estimation.enhance import enhance
 from latent_map.map_estimation.settings import preset
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from . import profile_enhance
 from .meters import now, peak_mib, reset_peak
@@ -143,6 +145,19 @@ def variants(side: int, repeat: int = 4) -> dict[str, dict[str, float]]:
     return seconds
 
 
+def speed(side: int, repeat: int = 4) -> dict[str, float]:
+    """Operations a second, in units of 1e9: of a network call, and of a large matrix product."""
+    denoiser, codec = load_backbone("pocket").bind(picture(None, side))
+    latent = torch.randn(codec.encode(picture(None, side)).shape)
+    square = torch.randn(2048, 2048)
+    with torch.no_grad():
+        with FlopCounterMode(display=False) as counter:
+            denoiser(latent, 500.0)
+        call = counter.get_total_flops() / _least(lambda: denoiser(latent, 500.0), repeat)
+        product = 2 * 2048**3 / _least(lambda: square @ square, repeat)
+    return {"call": call / 1e9, "matrix_product": product / 1e9}
+
+
 def _least(function: Callable[[], Any], repeat: int) -> float:
     function()
     seconds = []
@@ -189,6 +204,9 @@ def markdown(report: dict[str, Any]) -> str:
             f"{row['with_gradient'] / first['with_gradient']:.2f} |"
             for name, row in report["variants"]["rows"].items()
         ]
+        fast, product = report["variants"]["speed"].values()
+        lines += ["", f"A call makes {fast:.0f} billion operations a second, a matrix product of "]
+        lines[-1] += f"2048 x 2048 numbers {product:.0f}: {100 * fast / product:.0f} %."
     return "\n".join(lines) + "\n"
 
 
@@ -264,7 +282,8 @@ def main() -> None:
         report["profile"] = {"side": options.side, **profile}
         write(report, options.out)
     if "variants" in options.only:
-        report["variants"] = {"side": options.side, "rows": variants(options.side)}
+        rows, fast = variants(options.side), speed(options.side)
+        report["variants"] = {"side": options.side, "rows": rows, "speed": fast}
         write(report, options.out)
     if "jobs" in options.only:
         measure_jobs(options, report)

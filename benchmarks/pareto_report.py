@@ -68,8 +68,9 @@ def markdown(report: dict, parts: list[Runs]) -> str:
     count, size = len(parts[0][INPUT]), f"{setting['width']} x {setting['height']} px"
     lines = [
         f"Machine: {report['machine']}. {count} {kind} with synthetic degradations, crops of "
-        f"{size}, pocket backbone and prior, Eq. (20), lambda 0.01. Calls: forward + "
-        "vector-Jacobian products of the network, counted. CPU: seconds a picture, the measuring "
+        f"{size}, pocket backbone and prior. Presets as they are; the others with the mean square "
+        "of Eq. (20) and lambda 0.01. Calls: forward + vector-Jacobian products of the "
+        "network, counted. CPU: seconds a picture, the measuring "
         "included. Each row is the best iterate so far after so many iterations: medians of the "
         "change from the input, in brackets on how many pictures it is for the better. The "
         "input's row has the medians themselves.",

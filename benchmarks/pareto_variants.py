@@ -36,7 +36,7 @@ def variant(
     return Variant(settings)
 
 
-VARIANTS = {name: Variant(settings) for name, settings in PRESETS.items()}
+VARIANTS = {name: Variant(settings, "rms") for name, settings in PRESETS.items()}
 VARIANTS |= {
     f"adam {rate:g}, T={steps}": variant("adam", rate, steps, momentum=0.5)
     for steps in (2, 4, 8)

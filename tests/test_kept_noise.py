@@ -17,25 +17,13 @@ from latent_map.map_estimation.resume import best_of
 from latent_map.map_estimation.settings import MapSettings
 
 from .simulated_comfyui import simulated_nodes
-from .toys import PRIOR, ToyBackbone, edict, picture
+from .toys import PRIOR, Interrupted, ToyBackbone, edict, interrupt_at, picture
 
 OPTIONS = edict(3)
 FIDELITY = load_fidelity("mse")
 SETTINGS = MapSettings(
     OPTIONS, iterations=6, optimizer="adam", learning_rate=0.02, memory="recompute"
 )
-
-
-class Interrupted(Exception):
-    """As ComfyUI's own."""
-
-
-def interrupt_at(item: int, iteration: int):
-    def watch(step):
-        if (step.item, step.row.iteration) == (item, iteration):
-            raise Interrupted
-
-    return watch
 
 
 def inverted(seed: int = 0, options=OPTIONS):

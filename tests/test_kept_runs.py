@@ -20,25 +20,13 @@ from PIL import Image
 from torch import Tensor
 
 from .simulated_comfyui import simulated_nodes
-from .toys import PRIOR, ToyBackbone, edict, picture
+from .toys import PRIOR, Interrupted, ToyBackbone, edict, interrupt_at, picture
 
 EIGHT_BITS = 0.51 / 255  # rounding
 FIDELITY = load_fidelity("mse")
 SETTINGS = MapSettings(
     edict(3), iterations=6, optimizer="adam", learning_rate=0.02, memory="recompute"
 )
-
-
-class Interrupted(Exception):
-    """As ComfyUI's own."""
-
-
-def interrupt_at(item: int, iteration: int):
-    def watch(step):
-        if (step.item, step.row.iteration) == (item, iteration):
-            raise Interrupted
-
-    return watch
 
 
 def run(image, states, callback=None, settings=SETTINGS):

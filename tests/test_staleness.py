@@ -39,6 +39,18 @@ def replace_result(study):
     Image.fromarray(255 - read_array(file)).save(file)
 
 
+def killed_after(count):
+    """Writes so many files; then the program is stopped."""
+    left = iter(range(count))
+
+    def write(path, content):
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        written.write_atomically(path, content)
+
+    return write
+
+
 def test_nothing_is_said_of_what_is_fresh(study, run, caplog):
     loaded = load_study(study)
     check_selection(loaded.folder)
@@ -119,15 +131,7 @@ def test_a_selection_that_is_killed_between_its_files_is_seen(study, run, monkey
     """Killed before or after the first of its two files is there; then selected again."""
     replace_result(study)
     assert run("study", "run", study)[0] == 0
-    made = []
-
-    def killed(path, content):
-        if len(made) == after:
-            raise KeyboardInterrupt
-        made.append(path)
-        written.write_atomically(path, content)
-
-    monkeypatch.setattr(selection, "write_atomically", killed)
+    monkeypatch.setattr(selection, "write_atomically", killed_after(after))
     assert run("study", "select", study)[0] == 130
     monkeypatch.undo()
     folder = study.parent / "study"
@@ -139,15 +143,7 @@ def test_a_selection_that_is_killed_between_its_files_is_seen(study, run, monkey
 
 @pytest.mark.parametrize("after", [1, 3])
 def test_an_analysis_that_is_killed_halfway_can_be_repeated(study, run, monkeypatch, after):
-    made = []
-
-    def killed(path, content):
-        if len(made) == after:
-            raise KeyboardInterrupt
-        made.append(path)
-        written.write_atomically(path, content)
-
-    monkeypatch.setattr(text, "write_atomically", killed)
+    monkeypatch.setattr(text, "write_atomically", killed_after(after))
     assert run("study", "analyse", study)[0] == 130
     monkeypatch.undo()
     assert run("study", "analyse", study)[0] == 0

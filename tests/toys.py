@@ -44,6 +44,20 @@ def refuse_network(monkeypatch) -> None:
     monkeypatch.setattr(socket.socket, "connect", refuse)
 
 
+class Interrupted(Exception):
+    """As ComfyUI's own."""
+
+
+def interrupt_at(item: int, iteration: int):
+    """A callback that stops a run at an iterate of one picture of the batch."""
+
+    def watch(step):
+        if (step.item, step.row.iteration) == (item, iteration):
+            raise Interrupted
+
+    return watch
+
+
 SHORT_STEP = 1e-3  # of a central difference in noise
 
 
