@@ -9,10 +9,16 @@ from typing import NoReturn
 
 from .command_line import COMMANDS, GROUPS
 from .command_line.arguments import add_arguments, read_arguments
-from .command_line.failures import BAD_INPUT, EXPECTED, INTERRUPTED, exit_code, explain
+from .command_line.failures import (
+    BAD_INPUT,
+    EXPECTED,
+    INTERRUPTED,
+    exit_code,
+    explain,
+    lacks_memory,
+)
 from .command_line.printing import Once, unfailing_streams
 from .command_line.watched import watched
-from .files.lack_of_memory import is_out_of_memory
 
 EPILOG = "The pocket backbone and prior are a preview of the method, not Stable Diffusion."
 
@@ -41,7 +47,7 @@ def _run(arguments: Sequence[str]) -> int:
     except EXPECTED as error:
         return _told(error)
     except Exception as error:
-        if not is_out_of_memory(error):
+        if not lacks_memory(error):
             raise
         return _told(error)
 

@@ -4,16 +4,23 @@ import re
 import sys
 from pathlib import Path
 
-from ..files.address_space import address_space_limit
+from ..files.address_space import address_space_limit, free_address_space
 from ..files.lack_of_memory import is_out_of_memory
 
 EXPECTED = (ValueError, OSError, RuntimeError, MemoryError)
 BAD_INPUT, FAILED, INTERRUPTED = 2, 3, 130
+LAST_BYTES = 2**22  # of an address space: with fewer left, libraries fail in any way they meet
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether an error says that memory has run out, or came where next to none is left."""
+    free = free_address_space()
+    return is_out_of_memory(error) or (free is not None and free < LAST_BYTES)
 
 
 def explain(error: BaseException) -> str:
     """One line that says what happened and what to do."""
-    if is_out_of_memory(error):
+    if lacks_memory(error):
         limit = address_space_limit()
         allow = "" if limit is None else f"allow more than {limit / 1e6:.0f} MB (ulimit -v), "
         return f"out of memory: {allow}use a smaller picture, or enhance with a smaller --tile"
@@ -23,7 +30,7 @@ def explain(error: BaseException) -> str:
 
 def exit_code(error: BaseException) -> int:
     """2 for what the user gave, 3 for what happened while working on it."""
-    return BAD_INPUT if isinstance(error, ValueError) else FAILED
+    return BAD_INPUT if isinstance(error, ValueError) and not lacks_memory(error) else FAILED
 
 
 def tell(file: Path, error: BaseException) -> str:

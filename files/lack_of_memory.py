@@ -22,7 +22,7 @@ _WORDS = (
 )
 # How the loader of shared libraries says it, and Python when it could not even make the error.
 _LOADING = ("failed to map segment", "cannot create shared object descriptor")
-_SPEECHLESS = "error return without exception set"
+_SPEECHLESS = ("error return without exception set", "returned null without setting an exception")
 _WINDOWS = (8, 14, 1455)  # not enough memory, out of memory, paging file too small
 
 
@@ -39,7 +39,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, ImportError):
         return any(words in str(error).lower() for words in _LOADING)
     if isinstance(error, SystemError):
-        return _SPEECHLESS in str(error)
+        return any(words in str(error).lower() for words in _SPEECHLESS)
     # Others quote what they read, and that may say anything.
     kinds = isinstance(error, RuntimeError) or type(error).__name__ == "SafetensorError"
     return kinds and any(words in str(error).lower() for words in _WORDS)

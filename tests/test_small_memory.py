@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from latent_map.command_line import failures
 from latent_map.command_line.watched import watched
 from latent_map.edict import memory
 from latent_map.files import address_space
@@ -26,6 +27,7 @@ sys.exit(main(sys.argv[2:]))
 """
 WATCHED = f"""{LIMITED}
 import os, signal, time
+from latent_map.command_line import failures
 from latent_map.command_line.watched import watched
 def sleep():
     print("asleep", os.getpid(), flush=True)
@@ -142,6 +144,14 @@ def test_without_a_limit_nobody_is_watched(monkeypatch):
     assert address_space.free_address_space() is None
 
 
+@pytest.mark.parametrize(("free", "is_it"), [(2**20, True), (2**24, False), (None, False)])
+def test_whatever_fails_where_nothing_is_left_lacks_memory(monkeypatch, free, is_it):
+    monkeypatch.setattr(failures, "free_address_space", lambda: free)
+    for error in (OSError("could not get source code"), KeyError("name")):
+        assert failures.lacks_memory(error) is is_it
+        assert ("out of memory" in failures.explain(error)) is is_it
+
+
 def test_free_memory_is_no_more_than_the_limit_leaves(monkeypatch):
     monkeypatch.setattr(memory, "free_address_space", lambda: 4096)
     assert memory.free_memory(torch.device("cpu")) == 4096
@@ -178,6 +188,7 @@ def test_a_bad_file_is_no_lack_of_memory(tmp_path, libraries):
         (ImportError("a.so: cannot allocate memory in static TLS block"), False),
         (ImportError("No module named 'out of memory'"), False),
         (SystemError("error return without exception set"), True),
+        (SystemError("<function f at 0x7f> returned NULL without setting an exception"), True),
         (SystemError("Negative size passed to PyBytes_FromStringAndSize"), False),
         (torch.OutOfMemoryError("HIP ran out"), True),
     ],
