@@ -14,8 +14,16 @@ LAST_BYTES = 2**22  # of an address space: with fewer left, libraries fail in an
 
 def lacks_memory(error: BaseException) -> bool:
     """Whether an error says that memory has run out, or came where next to none is left."""
-    free = free_address_space()
-    return is_out_of_memory(error) or (free is not None and free < LAST_BYTES)
+    return is_out_of_memory(error) or is_nothing_left()
+
+
+def is_nothing_left() -> bool:
+    """Whether a limited address space is used up."""
+    try:
+        free = free_address_space()
+    except MemoryError:
+        return True
+    return free is not None and free < LAST_BYTES
 
 
 def explain(error: BaseException) -> str:

@@ -7,14 +7,16 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable
 
 from ..files.address_space import address_space_limit
-from .failures import FAILED
+from .failures import FAILED, is_nothing_left
 from .interruption import SIGNALS
 
 LACK = (signal.SIGSEGV, signal.SIGABRT, signal.SIGFPE, signal.SIGILL)  # how libraries end so
-LOADER = 127  # how the loader of shared libraries does
+LIBRARIES = (1, 127)  # how OpenBLAS does, and the loader of shared libraries
+UNEXPECTED = 70  # an error of our own, which has been shown
 
 
 def watched(work: Callable[[], int]) -> int:
@@ -31,9 +33,25 @@ def watched(work: Callable[[], int]) -> int:
         os.close(our_end)
         os.setpgid(0, 0)  # Ctrl-C reaches the parent, which passes on all that it gets
         threading.Thread(target=_end_with, args=(life,), daemon=True).start()
-        return work()
+        return _done(work)
     os.close(life)
     return _followed(child, limit)
+
+
+def _done(work: Callable[[], int]) -> int:
+    """The exit code of the work; where no memory is left, Python's own end would fail as well."""
+    try:
+        code = work()
+    except MemoryError:
+        os._exit(LIBRARIES[0])
+    except Exception:
+        traceback.print_exc()
+        return UNEXPECTED
+    if code == FAILED and is_nothing_left():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
 
 
 def _end_with(life: int) -> None:
@@ -48,7 +66,7 @@ def _followed(child: int, limit: int) -> int:
         if signal.getsignal(each) is not signal.SIG_IGN:
             signal.signal(each, lambda number, _: os.kill(child, number))
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    if code != LOADER and -code not in LACK:
+    if code not in LIBRARIES and -code not in LACK:
         return code if code >= 0 else 128 - code
     how = f"exit code {code}" if code > 0 else signal.Signals(-code).name
     print(
