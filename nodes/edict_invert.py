@@ -88,8 +88,8 @@ class EdictInvert(io.ComfyNode):
                     "own_mixing",
                     {"mixing": 0},
                     ("the paper's", "own"),
-                    "How the coupled latents are mixed: the paper's 0.93 ^ (50 / steps), which "
-                    "needs at least 6 steps, or your own value.",
+                    "How the coupled latents are mixed: the paper's 0.93 ^ (50 / steps), or 0.93 "
+                    "for fewer than 6 steps, or your own value.",
                 ),
                 own_tile(),
                 _start(),

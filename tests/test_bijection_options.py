@@ -72,7 +72,7 @@ def test_edicts_mixing_is_no_concern_of_the_others():
     for rule in RULES:
         InversionOptions(4, bijection=bijection_options(rule))
     with pytest.raises(ValueError, match="mixing"):
-        InversionOptions(4)
+        InversionOptions(4, bijection=EdictOptions(0.5))
 
 
 def test_the_options_make_the_map_they_name():

@@ -57,7 +57,7 @@ BAD_INPUT = [
     ("enhance good.png -o b.png --iterations many", "--help"),
     ("enhance good.png -o b.png --strength 0", "must lie in (0, 1]"),
     ("enhance good.png -o b.png --memory little", "choose from"),
-    ("enhance good.png -o b.png --preset paper --steps 3", "must lie in (0.5, 1]"),
+    ("enhance good.png -o b.png --preset paper --mixing 0.4", "0.93 works"),
     ("enhance good.png -o b.png --device cuda", "--device cpu"),
     ("enhance good.png -o b.png --device tpu", "choose cpu"),
     ("enhance good.png", "--help"),

@@ -18,6 +18,13 @@ def test_inverting_and_reconstructing_gives_the_identical_picture(folder, run, s
     assert np.array_equal(pixels("b.png"), pixels("a.png"))
 
 
+@pytest.mark.parametrize("steps", [2, 4])
+def test_few_steps_need_no_option(folder, run, steps):
+    assert run("invert", "good.png", "-o", "a.state", "--steps", steps)[0] == 0
+    assert run("reconstruct", "a.state", "-o", "b.png")[0] == 0
+    assert np.array_equal(pixels("b.png"), pixels("good.png"))
+
+
 def test_inverting_warns_of_what_the_state_does_not_keep(folder, run, caplog):
     assert run("invert", "alpha.png", "-o", "a.state", "--steps", "6")[0] == 0
     assert "no alpha channel" in caplog.text

@@ -218,7 +218,7 @@ def test_priors_and_another_restorers_picture_are_compared(server):
         (enhancement(node("EmptyImage", width=5, height=5, batch_size=1, color=0)), "5x5 pixels"),
         (
             {
-                "image": node("LoadImage", image=SAMPLE),
+                "image": node("EmptyImage", width=16, height=2000, batch_size=1, color=0),
                 "backbone": node("DLM_LoadBackbone", name="pocket"),
                 "invert": node(
                     "DLM_EdictInvert",
@@ -226,7 +226,6 @@ def test_priors_and_another_restorers_picture_are_compared(server):
                     image=["image", 0],
                     steps=3,
                     mixing=0.93,
-                    own_mixing=False,
                     strength=1,
                     spacing="trailing",
                     order="fixed",
@@ -234,10 +233,10 @@ def test_priors_and_another_restorers_picture_are_compared(server):
                 "picture": node("DLM_EdictReconstruct", latents=["invert", 0]),
                 "save": node("SaveImage", images=["picture", 0], filename_prefix="test"),
             },
-            "mixing p",
+            "cut the strip into pieces",
         ),
     ],
-    ids=["small picture", "mixing"],
+    ids=["small picture", "strip"],
 )
 def test_a_bad_input_gets_a_clear_message(server, prompt, message):
     with pytest.raises(ComfyError) as caught:

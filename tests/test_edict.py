@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from latent_map.edict.bijections.bijection import LatentPair
-from latent_map.edict.bijections.edict import Edict, paper_mixing
+from latent_map.edict.bijections.edict import Edict, EdictOptions, default_mixing, paper_mixing
 from latent_map.edict.schedule import Schedule, Step, vp_schedule
 from latent_map.edict.tape import Tape, activation_bytes
 from latent_map.files.devices import exact_dtype
@@ -255,6 +255,22 @@ def test_a_network_without_gradient_is_named():
 def test_paper_mixing_is_edicts_at_fifty_steps():
     assert paper_mixing(50) == pytest.approx(0.93)
     assert paper_mixing(20) == pytest.approx(0.8341, abs=5e-5)  # as printed in EDICT's terms
+
+
+def test_the_default_mixing_is_the_papers_where_that_can_be_undone():
+    assert [default_mixing(steps) for steps in (1, 2, 4, 5)] == [0.93] * 4
+    assert paper_mixing(5) < 0.5 < paper_mixing(6)
+    assert all(default_mixing(steps) == paper_mixing(steps) for steps in range(6, 1001))
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 5])
+def test_few_steps_are_exact_by_default(steps):
+    EdictOptions().check(steps, steps)
+    bijection = EdictOptions().couple(ConvDenoiser(4), vp_schedule(ALPHAS, steps, "v"), steps)
+    image = bijection.start(noise(0, 1, 4, 8, 8))
+    pair = bijection.invert(image)
+    rounding = ROUND_TRIP * bijection.mixing ** (-2 * steps)
+    assert distance(bijection.reconstruct(pair), image) < rounding * size(pair, image)
 
 
 def test_measuring_activations_leaves_no_graph_behind():

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from ..tape import Tape
 
 Order = Literal["fixed", "alternate"]
+LEAST_MIXING = 0.5  # what p must be above
+FEW_STEPS_MIXING = 0.93  # EDICT's own at its 50 steps; it holds the pair together in few, too
 
 
 @dataclass(frozen=True)
@@ -23,12 +25,16 @@ class EdictOptions:
     """What the user chooses about EDICT.
 
     Attributes:
-        mixing: p in (0.5, 1]; None for the paper's 0.93 ** (50 / T).
+        mixing: p in (0.5, 1]; None for `default_mixing`.
         order: "fixed" (the paper) or "alternate" (EDICT's code).
     """
 
     mixing: float | None = field(
-        default=None, metadata={"help": "p in (0.5, 1] of edict; default 0.93 ** (50 / T)"}
+        default=None,
+        metadata={
+            "help": "p in (0.5, 1] of edict; default: the preset's, else the paper's "
+            "0.93 ** (50 / T), or 0.93 for T below 6"
+        },
     )
     order: Order = field(
         default="fixed", metadata={"help": "of edict: which of the pair is updated first"}
@@ -36,7 +42,7 @@ class EdictOptions:
 
     def p(self, steps: int) -> float:
         """The mixing in force with T = `steps`."""
-        return paper_mixing(steps) if self.mixing is None else self.mixing
+        return default_mixing(steps) if self.mixing is None else self.mixing
 
     def check(self, steps: int, kept: int) -> None:  # noqa: ARG002
         """Raise ValueError if no map of T = `steps` can work."""
@@ -152,11 +158,18 @@ class Edict:
 
 def check_mixing(mixing: float) -> None:
     """Raise ValueError unless the mixing p lies in (0.5, 1]."""
-    if not 0.5 < mixing <= 1:
+    if not LEAST_MIXING < mixing <= 1:
         raise ValueError(
             f"mixing p = {mixing} must lie in (0.5, 1]: un-mixing divides by p at every step and "
-            "smaller values drown the latents in rounding; the paper's is 0.93 ** (50 / steps)"
+            f"smaller values drown the latents in rounding; {FEW_STEPS_MIXING} works for any "
+            "number of steps, and without one the steps choose it"
         )
+
+
+def default_mixing(steps: int) -> float:
+    """The paper's p where an inversion survives that, from T = 6 on; for fewer steps 0.93."""
+    p = paper_mixing(steps)
+    return p if p > LEAST_MIXING else FEW_STEPS_MIXING
 
 
 def paper_mixing(steps: int) -> float:
