@@ -11,6 +11,7 @@ def run(options: Options) -> int:
         (143 and 129 where it was asked to end otherwise).
     """
     from ..fidelity.loading import load_fidelity
+    from ..files.written import is_stream
     from .enhance_jobs import Tools, enhance_jobs, write_report
     from .plan import plan
 
@@ -26,3 +27,6 @@ def run(options: Options) -> int:
     finally:
         if options.report:
             write_report(options.report, reports)
+            if not is_stream(options.report):
+                of = next(iter(reports)) if len(reports) == 1 else f"{len(reports)} pictures"
+                print(f"{options.report}: report of {of}")

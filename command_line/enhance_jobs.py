@@ -121,19 +121,29 @@ def _work(
         if result.status not in UNFINISHED:
             _forget(options.state)
         bar.write(f"{target}: {summarise(result)}")
+        if options.state and options.state.exists():
+            bar.write(f"{options.state}: the run so far; the same command goes on with it")
     reports[job.name] = describe_run(
         before, result, tools.prior, settings_for(tools.settings, tools.backbone)
     )
-    if options.sheet:
-        write_image(options.sheet, before_after_sheet(before, result), picture.profile)
-    if options.compare:
-        words = what_changed(before.cpu(), result.picture)
-        tqdm.write(f"{target}: {words}")
-        sheet = comparison_sheet(before, result.picture, words)
-        write_image(options.compare, sheet, picture.profile)
+    _write_sheets(job, options, before, result, picture.profile)
     if options.compare and options.report:
         compared = describe_comparison(before, result.picture, tools.prior, sum(calls))
         reports[job.name]["comparison"] = compared
+
+
+def _write_sheets(
+    job: Job, options: Options, before: Tensor, result: MapResult, profile: bytes | None
+) -> None:
+    """Write the pictures about a picture that were asked for."""
+    if options.sheet:
+        write_image(options.sheet, before_after_sheet(before, result), profile)
+        tqdm.write(f"{options.sheet}: {job.name} before and after")
+    if options.compare:
+        words = what_changed(before.cpu(), result.picture)
+        tqdm.write(f"{job.target}: {words}")
+        write_image(options.compare, comparison_sheet(before, result.picture, words), profile)
+        tqdm.write(f"{options.compare}: {job.name} compared with its result")
 
 
 def _progress(source: Path, settings: MapSettings) -> tqdm:

@@ -52,5 +52,6 @@ def run(options: Options) -> int:
     backbone = loading.load(options.device)
     latents = invert_picture(backbone, picture.pixels.to(options.device), inversion)
     save_latents(options.output, latents)
-    print(f"{options.output}: round trip error {round_trip_error(latents):.1e}")
+    error = round_trip_error(latents)
+    print(f"{options.output}: noise of {options.input}, round trip error {error:.1e}")
     return 0

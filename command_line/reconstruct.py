@@ -32,4 +32,5 @@ def run(options: Options) -> int:
         raise ValueError(f"{options.input} holds {count} pictures: only one can be written")
     check_output(options.output, (width, height))
     write_picture(options.output, Picture(reconstruct_picture(latents).x))
+    print(f"{options.output}: the picture of {options.input}, {width}x{height} pixels")
     return 0

@@ -87,6 +87,7 @@ def run(options: Options) -> int:
         f"{min(result.distances):.4g}, PSNR {psnr(result.start, reference):.1f} -> "
         f"{result.psnr:.1f} dB"
     )
+    print(f"{curve}: the distance at every iteration; {plot}: its plot")
     return 0
 
 

@@ -76,7 +76,12 @@ def run(options: Options) -> int:
         folder / entry[part] for entry in config["datasets"] for part in ("train", "validation")
     ]
     check_distinct(written_files(out), (options.config, clip, *lists))
-    print(train_ms_liqe(clip, datasets, out, chosen, options.device))
+    train_ms_liqe(clip, datasets, out, chosen, options.device)
+    weights, checkpoint, log = written_files(out)
+    print(
+        f"{weights}: the weights of the best epoch; {log}: every epoch; {checkpoint}: what more "
+        "epochs go on from"
+    )
     return 0
 
 

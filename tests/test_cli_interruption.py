@@ -45,7 +45,10 @@ def test_an_interrupted_run_writes_its_best_and_goes_on_bit_for_bit(
     monkeypatch.setattr(enhance_jobs, "enhance", interrupted_at(2))
     code, out, _ = run(*resumable, "--report", "part.json")
     assert code == 130
-    assert out.endswith("cancelled\n")
+    picture, state, report = out.splitlines()
+    assert picture.endswith("cancelled")
+    assert state == "a.state: the run so far; the same command goes on with it"
+    assert report == "part.json: report of good.png"
     assert signal.getsignal(signal.SIGINT) is own_handler
     assert pixels("b.png").shape == (96, 192, 3)
     assert (folder / "a.state").exists()

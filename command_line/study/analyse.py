@@ -78,11 +78,11 @@ def run(options: Options) -> int:
         print(f"Note: {sentence}")
     if options.json:
         write_atomically(options.json, as_json(analysis).encode())
-        print(f"Numbers: {options.json}")
+        print(f"{options.json}: all numbers")
     if output:
         write_text(texts, output)
         write_page(analysis, source, output / PAGE)
-        print(f"Report: {output / PAGE}, tables beside it")
+        print(f"{output / PAGE}: report, with tables beside it")
     return 0
 
 
