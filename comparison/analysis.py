@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ..files.natural_order import natural
 from .ballots import Ballots, cast_ballots
 from .bootstrap import SEED, Bootstrap, bootstrap
 from .covariance import Covariance, clustered, independent_votes
@@ -172,7 +173,7 @@ def _excluded(read: VotesRead, names: Sequence[str]) -> dict[str, int]:
     votes = Counter(vote.observer for vote in read.votes if vote.kind == "study")
     observers = {vote.observer for vote in read.votes}
     if unknown := [name for name in names if name not in observers]:
-        known = ", ".join(sorted(observers))
+        known = ", ".join(sorted(observers, key=natural))
         raise ValueError(f"no vote is by {unknown[0]!r}: choose among those who voted, {known}")
     return {name: votes[name] for name in names}
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from ..files.natural_order import natural
 from .analysis import Analysis
 from .observer_names import is_robot
 from .thurstone import PSEUDO_VOTES, unanimous_bound
@@ -26,7 +27,7 @@ def names(analysis: Analysis, entrants: tuple[int, ...]) -> str:
 
 def _simulated(analysis: Analysis) -> Iterator[str]:
     observers = analysis.ballots.observers
-    robots = [name for name in observers if is_robot(name)]
+    robots = sorted(filter(is_robot, observers), key=natural)
     if robots:
         more = f" and {len(robots) - MOST_NAMED} more" if len(robots) > MOST_NAMED else ""
         those = "All" if len(robots) == len(observers) else f"{len(robots)} of"

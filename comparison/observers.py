@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import binom, binomtest
 
+from ..files.natural_order import natural
 from .ballots import Ballots, Floats
 from .thurstone import fit_scores, preference
 from .votes import SPOILT, Vote
@@ -58,16 +59,14 @@ class Observer(NamedTuple):
 
 
 def describe_observers(votes: Sequence[Vote], ballots: Ballots) -> list[Observer]:
-    """Every observer of a study vote, in the order of `ballots.observers`."""
+    """Every observer of a study vote, in the natural order of their names."""
     by_observer: dict[str, list[Vote]] = defaultdict(list)
     for vote in votes:
         by_observer[vote.observer].append(vote)
     tables = [ballots.of_observer(place) for place in range(len(ballots.observers))]
     agreements = screen(tables)
-    return [
-        _describe(name, by_observer[name], agreement)
-        for name, agreement in zip(ballots.observers, agreements, strict=True)
-    ]
+    found = dict(zip(ballots.observers, agreements, strict=True))
+    return [_describe(name, by_observer[name], found[name]) for name in sorted(found, key=natural)]
 
 
 def _describe(name: str, votes: Sequence[Vote], agreement: Agreement) -> Observer:

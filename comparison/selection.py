@@ -167,7 +167,8 @@ def select_pairs(
             )
             for n in both
         }
-        differing = [n for n in both if measured[n] > 0]
+        # In plain order, so that a seed draws what it always drew, and ties go to the same name.
+        differing = sorted((n for n in both if measured[n] > 0), key=lambda n: inputs[n].picture)
         own = list(_of_pair(differing, measured, apart, settings, number))
         shown += [
             ShownPair(number, rank, inputs[n].picture, a, b, pick.d1, pick.d2, gamma, stratum)

@@ -17,6 +17,7 @@ from ..files.json_files import (
     table,
     text,
 )
+from ..files.natural_order import natural, natural_paths
 from .hashing import file_hash
 from .judging import SCORES, Score
 
@@ -52,7 +53,8 @@ def fresh_scores(folder: Path, scores: Iterable[Score]) -> tuple[list[Score], li
     again = "run latent-map study score again"
     said = []
     if stale:
-        said.append(f"{_some(sorted(stale))} changed since {SCORES}, left out: {again}.")
+        some = _some(sorted(stale, key=natural))
+        said.append(f"{some} changed since {SCORES}, left out: {again}.")
     if unknown:
         said.append(f"{unknown} scores of {SCORES} do not say which results they are of: {again}.")
     return fresh, said
@@ -60,7 +62,7 @@ def fresh_scores(folder: Path, scores: Iterable[Score]) -> tuple[list[Score], li
 
 def session_remarks(folder: Path) -> Iterator[str]:
     """A sentence for each session of a study that showed results which have changed since."""
-    for file in sorted((folder / "sessions").glob("*/session.json")):
+    for file in natural_paths((folder / "sessions").glob("*/session.json")):
         changed = _changed(folder, _read(file, "pictures"))
         if changed:
             yield (

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from .carried import GREY, NOTHING, Carried, lost, read_carried, saving_options
 from .hidden_colours import fill_hidden
+from .natural_order import natural_paths
 from .written import check_writable, write_atomically
 
 log = logging.getLogger(__name__)
@@ -243,7 +244,7 @@ def check_output(path: Path, size: tuple[int, int] = (1, 1), has_alpha: bool = F
 
 
 def find_pictures(path: Path, recursive: bool = False) -> list[Path]:
-    """The picture files of a folder, sorted and without hidden ones, or the file itself.
+    """The picture files of a folder in natural order, without hidden ones, or the file itself.
 
     Args:
         path: a folder or a file.
@@ -273,10 +274,10 @@ def left_out(path: Path, recursive: bool = False) -> str:
 
 
 def _entries(folder: Path, recursive: bool) -> list[Path]:
-    """What is in a folder, sorted, but for what is hidden."""
+    """What is in a folder, in natural order, but for what is hidden."""
     found = folder.rglob("*") if recursive else folder.iterdir()
     shown = (e for e in found if not any(p.startswith(".") for p in e.relative_to(folder).parts))
-    return sorted(shown)
+    return natural_paths(shown)
 
 
 def _is_picture(file: Path) -> bool:

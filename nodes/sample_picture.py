@@ -9,6 +9,7 @@ import folder_paths
 import torch
 from comfy_api.latest import io
 
+from ..files.natural_order import natural
 from ..files.pictures import read_picture
 from .schema_fields import found_as
 from .session import to_comfy
@@ -25,7 +26,8 @@ def _choices() -> list[str]:
     _lay_out(Path(folder_paths.get_temp_directory()) / SAMPLE_CHOICE.partition(" ")[0])
     folder = Path(folder_paths.get_input_directory())
     files = [path.name for path in folder.iterdir() if path.is_file()] if folder.is_dir() else []
-    return [SAMPLE_CHOICE, *sorted(folder_paths.filter_files_content_types(files, ["image"]))]
+    pictures = folder_paths.filter_files_content_types(files, ["image"])
+    return [SAMPLE_CHOICE, *sorted(pictures, key=natural)]
 
 
 def _lay_out(place: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ...files.json_files import TABLE, read_json, text
+from ...files.natural_order import natural
 from ...files.pictures import read_array
 from ..analysis import Analysis
 from ..staleness import RECORDS, SELECTION
@@ -99,9 +100,10 @@ def _voted(analysis: Analysis) -> Iterator[Shown]:
     """Every picture of every pair that was voted on, by name."""
     ballots = analysis.ballots
     seen = zip(ballots.picture, ballots.winner, ballots.loser, strict=True)
-    for picture, first, second in sorted({(p, min(w, n), max(w, n)) for p, w, n in seen}):
-        names = ballots.entrants[first], ballots.entrants[second]
-        yield Shown(ballots.pictures[picture], *names, None)
+    rows = {(p, min(w, n), max(w, n)) for p, w, n in seen}
+    for picture, *pair in sorted(rows, key=lambda row: (natural(ballots.pictures[row[0]]), row)):
+        first, second = (ballots.entrants[entrant] for entrant in pair)
+        yield Shown(ballots.pictures[picture], first, second, None)
 
 
 def _row(analysis: Analysis, study: Path, shown: Shown) -> str:
