@@ -2,9 +2,10 @@
 
 from comfy_api.latest import io
 
+from ..edict.choices import Acceleration
 from .schema_fields import found_as
 from .session import outside_inference_mode
-from .shared_inputs import control_strength, guidance
+from .shared_inputs import advanced, control_strength, guidance
 from .sockets import CATEGORY, Backbone
 
 
@@ -48,6 +49,19 @@ class BackboneFromModel(io.ComfyNode):
                     tooltip="A ControlNet that holds the model to the picture, e.g. a tile one. "
                     "Its control image is the picture being enhanced.",
                 ),
+                advanced(
+                    io.Combo.Input(
+                        "acceleration",
+                        options=["none", "graph"],
+                        default="none",
+                        optional=True,
+                        tooltip="How the network is called. none: plainly. graph: replayed as CUDA "
+                        "graphs: the same bits, sooner; for Stable Diffusion and SDXL with nothing "
+                        "attached by other nodes, wholly in graphics memory. Not yet run on a GPU "
+                        "by its authors, so each is compared with a plain call at first; what "
+                        "fails goes on plainly.",
+                    )
+                ),
             ],
             outputs=[
                 Backbone.Output(
@@ -60,11 +74,19 @@ class BackboneFromModel(io.ComfyNode):
     @classmethod
     @outside_inference_mode
     def execute(
-        cls, model, vae, positive, cfg, strength, negative=None, control_net=None
+        cls,
+        model,
+        vae,
+        positive,
+        cfg,
+        strength,
+        negative=None,
+        control_net=None,
+        acceleration: Acceleration = "none",
     ) -> io.NodeOutput:
         """Wrap it; the weights are loaded when a node uses them."""
         from .native.backbone import NativeBackbone  # the samplers, which schemas do not need
         from .native.conditioning import Conditioning
 
         conditioning = Conditioning(positive, negative, cfg, control_net, strength)
-        return io.NodeOutput(NativeBackbone(model, vae, conditioning))
+        return io.NodeOutput(NativeBackbone(model, vae, conditioning, acceleration))

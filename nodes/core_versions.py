@@ -49,6 +49,18 @@ def unpatched(patcher: Any, name: str) -> Tensor:
     return patcher.model.get_parameter(name) if kept is None else kept.weight
 
 
+def attached(patcher: Any) -> list[str]:
+    """What other nodes have attached to a model that takes part in its calls, by kind."""
+    kinds = {
+        "options": patcher.model_options,
+        "objects": [name for name in patcher.object_patches if name != "model_sampling"],
+        "wrappers": getattr(patcher, "wrappers", {}),
+        "injections": getattr(patcher, "injections", {}),
+        "hooks": getattr(patcher, "hook_patches", {}),
+    }
+    return [kind for kind, content in kinds.items() if _holds_something(content)]
+
+
 def process_conds(inner: Any, latent: Tensor, conds: dict, device: torch.device) -> dict:
     """Conditionings made ready for one latent size; ControlNets prepared for the run."""
     process = comfy.samplers.process_conds
@@ -86,6 +98,15 @@ def gradients_allowed(device: torch.device) -> Iterator[None]:
             exits.callback(setattr, owner, name, getattr(owner, name))
             setattr(owner, name, value)
         yield
+
+
+def _holds_something(content: Any) -> bool:
+    """Whether nested dicts and lists have anything but themselves in them."""
+    if isinstance(content, dict):
+        return any(_holds_something(value) for value in content.values())
+    if isinstance(content, list):
+        return any(_holds_something(value) for value in content)
+    return content is not None
 
 
 def _takes(function: Callable, name: str) -> bool:

@@ -43,6 +43,11 @@ GRADIENTS = [
 ]
 NETWORKS = [f"network:{kind}" for kind in ("sd15", "sd15_v", "sd15_zsnr", "sdxl", "sd3", "flux")]
 TILES = ["tiles:sd15:1:control", "tiles:sd15:4:carried", "tiles:sdxl", "tiles:sd3", "tiles:flux"]
+GRAPHS = [
+    *("graphs:sd15", "graphs:sdxl:4", "graphs:sd15_v:1:control", "graphs:sd15:4:control"),
+    *("graphs:sd15:1:carried", "graphs:sd15:1:control:tiles"),
+]
+FAILING = ["failing_graphs:capture", "failing_graphs:replay"]
 PRECISIONS = ["float32", "bfloat16", "float16"]
 TRAPS = ["skip", "attention", "control_attention", "buffers", "dynamic", "decode", "freeze", "move"]
 GROUPS = {
@@ -51,6 +56,7 @@ GROUPS = {
     "half": [f"half:{precision}" for precision in PRECISIONS],
     "samplers": ["sampler:sd15", "sampler:sd15:control", "sampler:sd3", "moves"],
     "nodes": ["nodes:sd15", "nodes:sdxl", "nodes:sd3", "nodes:flux", "batch"],
+    "graphs": [*GRAPHS, *FAILING, "no_graphs"],
     "kept": ["kept", "kept_noise"],
     "traps": [f"trap_{name}" for name in TRAPS],
     "tiles": [*TILES, "windows", "no_tiles"],
@@ -103,6 +109,48 @@ def test_half_precision_loses_no_gradient_and_raises_no_alarm(found, precision):
     assert result["lost"] < HALF
     assert result["wrong"] == [False, False]
     assert result["apart"] < HALF
+
+
+@pytest.mark.parametrize("check", GRAPHS)
+def test_replayed_calls_have_the_plain_ones_bits(found, check):
+    result = found(check)
+    assert result["same"] == result["again"] == [True, True]
+    assert result["captures"] == 2  # of the call, and with its gradient; pictures share them
+    assert result["replays"] > 2 * result["captures"]
+    assert not result["warned"]
+    assert result["after"]
+    assert result["left"] == dict.fromkeys(result["left"], 0)
+
+
+@pytest.mark.parametrize("check", FAILING)
+def test_a_graph_that_fails_is_a_plain_call_with_one_warning(found, check):
+    assert found(check)["same"]
+    (warned,) = found(check)["warned"]
+    assert "CUDA graphs do not work here" in warned
+
+
+@pytest.mark.parametrize(
+    ("which", "reason"),
+    [
+        ("flux", "Flux is no U-Net"),
+        ("wrapper", "other nodes have attached options"),
+        ("patch", "other nodes have attached options"),
+        ("start_percent", "the conditioning carries timestep_start"),
+        ("half control", "a ControlNet works in a part of the steps"),
+    ],
+)
+def test_what_may_not_be_captured_is_called_plainly(found, which, reason):
+    result = found("no_graphs")[which]
+    assert result["same"]
+    assert result["captures"] == 0
+    (warned,) = result["warned"]
+    assert reason in warned
+
+
+def test_graphs_need_cuda_and_all_weights_there(found):
+    (warned,) = found("no_graphs")["cpu"]
+    assert "the model works on cpu" in warned
+    assert found("no_graphs")["elsewhere"] == ["weights are kept elsewhere, or quantised"]
 
 
 @pytest.mark.parametrize("check", TILES)

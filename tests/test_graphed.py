@@ -1,9 +1,4 @@
-"""Replayed network calls: captures that are simulated on the CPU, around real small networks.
-
-A simulated graph runs the captured function again, as a CUDA graph launches its kernels again: on
-the tensors that it read then, into the output that it had then. While it captures, a tensor that is
-read by the processor is an error, as in CUDA. What only a GPU can show is in benchmarks/gpu.
-"""
+"""Replayed network calls: captures that are simulated on the CPU, around real small networks."""
 
 import logging
 from dataclasses import replace
@@ -23,8 +18,8 @@ from latent_map.edict.tape import Tape
 from latent_map.fidelity.loading import load_fidelity
 from latent_map.map_estimation.enhance import enhance
 from latent_map.map_estimation.settings import preset
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from .simulated_capture import SimulatedCapture
 from .tiny_diffusers import SIDE
 from .tiny_pictures import IMAGE, load
 from .toys import PRIOR, edict, noise, picture
@@ -32,41 +27,6 @@ from .toys import PRIOR, edict, noise, picture
 SAME = 1e-12  # the state's rounding in float64
 OPTIONS = edict(3, tile=None)
 LATENT = torch.randn((1, 4, 4, 4), generator=torch.Generator().manual_seed(1)).double()
-
-
-class _NothingIsRead(TorchDispatchMode):
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        if func is torch.ops.aten._local_scalar_dense.default:
-            raise RuntimeError("operation not permitted when stream is capturing")
-        return func(*args, **(kwargs or {}))
-
-
-class SimulatedCapture:
-    """What `CudaCapture` does, on the CPU.
-
-    Attributes:
-        captures, replays: how many there were.
-        failing: when to fail: never, at a "capture" or at a "replay", or an error to raise then.
-    """
-
-    def __init__(self):
-        self.captures = self.replays = 0
-        self.failing = ""
-
-    def __call__(self, function):
-        self.captures += 1
-        if self.failing == "capture":
-            raise RuntimeError("CUDA error: operation not permitted when stream is capturing\n...")
-        with _NothingIsRead():
-            output = function()
-
-        def replay():
-            self.replays += 1
-            if self.failing == "replay":
-                raise RuntimeError("CUDA error: unspecified launch failure")
-            return output.copy_(function())
-
-        return replay
 
 
 @pytest.fixture(scope="module", params=["sd15", "sdxl", "guided"])

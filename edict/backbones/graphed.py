@@ -38,7 +38,7 @@ Replay = Callable[[], Tensor]
 Capture = Callable[[Callable[[], Tensor]], Replay]
 
 
-class CapturableDenoiser(Protocol):
+class Capturable(Protocol):
     """A denoiser whose label may be a tensor, and that shows what was bound to it."""
 
     def __call__(self, latent: Tensor, label: float | Tensor) -> Tensor:
@@ -49,12 +49,8 @@ class CapturableDenoiser(Protocol):
         """What a call depends on besides latent, label and weights: a picture's, by name."""
         ...
 
-    def holding(self, bound: dict[str, Tensor]) -> "CapturableDenoiser":
+    def holding(self, bound: dict[str, Tensor]) -> "Capturable":
         """The same denoiser with other tensors bound to it."""
-        ...
-
-    def window(self, top: int, left: int, height: int, width: int) -> "CapturableDenoiser":
-        """The denoiser for a part of the picture, in pixels."""
         ...
 
     def weights_at(self) -> int:
@@ -78,7 +74,8 @@ class CudaCapture:
         torch.cuda.current_stream().wait_stream(side)
         self._pool = self._pool or torch.cuda.graph_pool_handle()
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool):
+        # Other threads of a server may ask the device for something meanwhile.
+        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
             output = function()
 
         def replay() -> Tensor:
@@ -92,7 +89,7 @@ class GraphedBackbone:
     """A backbone whose calls are replayed; its map is the inner one's, bit by bit.
 
     Args:
-        inner: a backbone whose bindings have a `CapturableDenoiser`.
+        inner: a backbone whose bindings have a `Capturable`.
         capture: how calls are captured; default CUDA graphs.
     """
 
@@ -118,7 +115,7 @@ class GraphedBackbone:
 class GraphedDenoiser:
     """A denoiser whose calls are replayed, with and without a gradient."""
 
-    def __init__(self, inner: CapturableDenoiser, graphs: "Graphs"):
+    def __init__(self, inner: Capturable, graphs: "Graphs"):
         self.inner, self.graphs = inner, graphs
 
     def __call__(self, latent: Tensor, label: float) -> Tensor:
@@ -131,7 +128,8 @@ class GraphedDenoiser:
 
     def window(self, top: int, left: int, height: int, width: int) -> "GraphedDenoiser":
         """The denoiser for a part of the picture, in pixels."""
-        return GraphedDenoiser(self.inner.window(top, left, height, width), self.graphs)
+        part = self.inner.window(top, left, height, width)  # pyright: ignore - it can be cut
+        return GraphedDenoiser(part, self.graphs)
 
 
 class _Replayed(torch.autograd.Function):
@@ -164,7 +162,7 @@ class Graphs:
 
     def call(
         self,
-        denoiser: CapturableDenoiser,
+        denoiser: Capturable,
         latent: Tensor,
         label: float,
         pulled_back: bool = False,
@@ -184,7 +182,7 @@ class Graphs:
             return denoiser(latent, label)
 
     def pull_back(
-        self, denoiser: CapturableDenoiser, latent: Tensor, label: float, gradient: Tensor
+        self, denoiser: Capturable, latent: Tensor, label: float, gradient: Tensor
     ) -> Tensor:
         """The call's vector-Jacobian product."""
         latent = latent.detach()
@@ -196,7 +194,11 @@ class Graphs:
                 self._give_up(error, latent.device)
         return vector_jacobian(*with_graph(denoiser, latent, label), gradient)
 
-    def _captured(self, denoiser: CapturableDenoiser, latent: Tensor) -> "_Captured":
+    def close(self) -> None:
+        """Forget all captured calls, and what they hold."""
+        self._kept.clear()
+
+    def _captured(self, denoiser: Capturable, latent: Tensor) -> "_Captured":
         bound = {name: (tensor.shape, tensor.dtype) for name, tensor in denoiser.bound().items()}
         given = (latent.shape, latent.dtype, latent.device)
         key = (*given, denoiser.weights_at(), *sorted(bound.items()))
@@ -218,19 +220,19 @@ class Graphs:
 class _Captured:
     """The calls of one shape, captured at first use, and the tensors that they read."""
 
-    def __init__(self, denoiser: CapturableDenoiser, latent: Tensor, capture: Capture):
+    def __init__(self, denoiser: Capturable, latent: Tensor, capture: Capture):
         self._capture = capture
         self._latent = torch.zeros_like(latent).requires_grad_(True)
         self._label = torch.zeros(1, device=latent.device)
         self._bound = {name: tensor.clone() for name, tensor in denoiser.bound().items()}
         self._denoiser = denoiser.holding(self._bound)
-        self._holds: CapturableDenoiser | None = None
+        self._holds: Capturable | None = None
         self._calls: Replay | None = None
         self._product: tuple[Tensor, Replay] | None = None
         self._gradient = self._latent.detach()  # of the output, once its product is captured
         self._is_product_compared = False
 
-    def call(self, denoiser: CapturableDenoiser, latent: Tensor, label: float) -> Tensor:
+    def call(self, denoiser: Capturable, latent: Tensor, label: float) -> Tensor:
         is_first = self._calls is None
         self._calls = self._calls or self._captured(self._call)
         self._load(denoiser, latent, label)
@@ -242,7 +244,7 @@ class _Captured:
         return output
 
     def pull_back(
-        self, denoiser: CapturableDenoiser, latent: Tensor, label: float, gradient: Tensor
+        self, denoiser: Capturable, latent: Tensor, label: float, gradient: Tensor
     ) -> Tensor:
         buffer, pulls_back = self.capture_product(gradient)
         self._load(denoiser, latent, label)
@@ -272,7 +274,7 @@ class _Captured:
             return self._capture(function)
 
     @torch.no_grad()
-    def _load(self, denoiser: CapturableDenoiser, latent: Tensor, label: float) -> None:
+    def _load(self, denoiser: Capturable, latent: Tensor, label: float) -> None:
         self._latent.copy_(latent)
         self._label.fill_(label)
         if denoiser is not self._holds:  # another picture, or another tile

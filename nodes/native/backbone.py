@@ -14,13 +14,16 @@ import torch
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from torch import Tensor, nn
 
-from ...edict.choices import Spacing
+from ...edict.backbones.graphed import GraphedDenoiser
+from ...edict.choices import Acceleration, Spacing
 from ...edict.protocols import Binding
 from ...edict.schedule import Schedule
 from .. import core_versions
+from .calls import NativeCall, allow_gradients
 from .codec import NativeCodec, PixelRange
 from .conditioning import Conditioning, controls_of, refuse_extra_channels, thaw_conditionings
 from .fingerprint import made_of
+from .graphs import graphed
 from .sampling import read_sampling
 from .session import current_session
 from .tiles import Extent, cut, why_no_tiles
@@ -68,10 +71,18 @@ class NativeBackbone:
         model: MODEL.
         vae: VAE.
         conditioning: prompts, guidance, ControlNet.
+        acceleration: "none", or "graph": calls are replayed as CUDA graphs where they can be.
     Raises: ValueError, with the model's name, for one that cannot work.
     """
 
-    def __init__(self, model: Any, vae: Any, conditioning: Conditioning):
+    def __init__(
+        self,
+        model: Any,
+        vae: Any,
+        conditioning: Conditioning,
+        acceleration: Acceleration = "none",
+    ):
+        self.acceleration = acceleration
         self.name = f"ComfyUI {type(model.model.model_config).__name__}"
         _check_kind(model, vae)
         self.sampling = read_sampling(model.get_model_object("model_sampling"))
@@ -130,7 +141,7 @@ class NativeBackbone:
         comfy.samplers.cast_to_load_options(
             options, device=patcher.load_device, dtype=patcher.model_dtype()
         )
-        _allow_gradients(options)
+        allow_gradients(options)
         exits.callback(patcher.cleanup)
         patcher.pre_run()
         current_session().has_opened(partial(made_of, patchers, self.sampling, self.conditioning))
@@ -160,27 +171,24 @@ class NativeDenoiser:
 
     def __call__(self, latent: Tensor, label: float) -> Tensor:
         """eps, v or velocity for a variance-preserving (flow: native) latent (B, C, h, w)."""
-        live, conds = self._prepared()
-        sampling, guidance = self.backbone.sampling, self.backbone.conditioning.guidance
-        sigma = torch.full((len(latent),), sampling.sigma(label), device=live.device)
-        noisy = sampling.network_latent(latent.to(live.device, torch.float32), sigma)
-        denoised = _denoise(live, conds, noisy, sigma, guidance)
-        return sampling.direction(noisy, denoised, sigma).to(latent.device)
+        return self.call()(latent, label)
 
     def open(self) -> None:
         """Load the model in this session and see that it works.
 
         Raises: ValueError, with the model's name, for one that cannot work.
         """
-        self._prepared()
+        self.call()
 
-    def _prepared(self) -> tuple[LiveModel, dict]:
-        """The loaded model and the conditionings, prepared when first asked for in a session."""
+    def call(self) -> NativeCall | GraphedDenoiser:
+        """The call, on the loaded model, prepared when first asked for in a session."""
         live = self.backbone.live(self.shape)
-        return live, current_session().once(self, partial(self._open, live, self.shape))
+        return current_session().once(self, partial(self._open, live, self.shape))
 
-    def _open(self, live: LiveModel, shape: tuple[int, ...], exits: ExitStack) -> dict:
-        """Conditionings ready for the network, on this picture."""
+    def _open(
+        self, live: LiveModel, shape: tuple[int, ...], exits: ExitStack
+    ) -> NativeCall | GraphedDenoiser:
+        """The call with conditionings ready for the network, on this picture."""
         conds = self.backbone.conditioning.copies(self.picture)
         whole = Extent(0, 0, *self.whole[2:])
         if self.extent != whole:
@@ -191,27 +199,39 @@ class NativeDenoiser:
             latent = torch.zeros(shape, device=live.device)
             ready = core_versions.process_conds(live.inner, latent, dict(conds), live.device)
         refuse_extra_channels(ready, self.backbone.name)
+        backbone = self.backbone
+        call = NativeCall(
+            live.inner,
+            live.options,
+            live.device,
+            backbone.sampling,
+            ready,
+            backbone.conditioning.guidance,
+        )
         if controls := list(controls_of(ready)):
-            self._prepare_controls(live, ready, controls, shape)
+            self._prepare_controls(live, call, controls, shape)
         current_session().once(
             live.inner,
-            lambda lasting: self._allow_mutation(live, ready, shape, lasting),
+            lambda lasting: self._allow_mutation(call, shape, lasting),
             lasting=True,
         )
-        return ready
+        if backbone.acceleration == "graph":
+            networks = [patcher for patcher in live.patchers if patcher is not backbone.vae_patcher]
+            return graphed(call, networks)
+        return call
 
-    def _allow_mutation(self, live: LiveModel, conds: dict, shape: tuple, exits: ExitStack) -> None:
+    def _allow_mutation(self, call: NativeCall, shape: tuple, exits: ExitStack) -> None:
         """Try one gradient; where the network overwrites what it needs, let it be copied first.
 
         Flux-like transformers add in place to what a normalisation before has saved.
         """
-        if isinstance(live.inner.diffusion_model, UNetModel):
+        if isinstance(call.inner.diffusion_model, UNetModel):
             return  # copied at the one place where ControlNets do so
-        level = float(self.backbone.sampling.sigmas[-1])
-        latent = torch.zeros(shape, device=live.device, requires_grad=True)
+        level = float(call.sampling.sigmas[-1])
+        latent = torch.zeros(shape, device=call.device, requires_grad=True)
         with torch.enable_grad():
-            sigma = torch.full((shape[0],), level, device=live.device)
-            denoised = _denoise(live, conds, latent, sigma, self.backbone.conditioning.guidance)
+            sigma = torch.full((shape[0],), level, device=call.device)
+            denoised = call.denoised(latent, sigma)
             try:
                 torch.autograd.grad(denoised.sum(), latent)
             except RuntimeError as error:
@@ -219,16 +239,17 @@ class NativeDenoiser:
                     raise
                 exits.enter_context(torch.autograd.graph.allow_mutation_on_saved_tensors())
 
-    def _prepare_controls(self, live: LiveModel, conds: dict, controls: list, shape: tuple) -> None:
+    def _prepare_controls(
+        self, live: LiveModel, call: NativeCall, controls: list, shape: tuple
+    ) -> None:
         """Let ControlNets make and keep their hints now, for some move weights to do so."""
-        backbone = self.backbone
-        largest = float(backbone.sampling.sigmas[-1])
+        largest = float(call.sampling.sigmas[-1])
         starts = {min((1 - 1e-4) * control.timestep_range[0], largest) for control in controls}
         with torch.inference_mode():
             latent = torch.zeros(shape, device=live.device)
             for start in starts:
                 sigma = torch.full((shape[0],), start, device=live.device)
-                _denoise(live, conds, latent, sigma, backbone.conditioning.guidance)
+                call.denoised(latent, sigma)
         live.load()  # what a hint's VAE may have pushed out
         for control in controls:
             for name, value in vars(control).items():
@@ -256,39 +277,8 @@ class CuttableDenoiser(NativeDenoiser):
         cell = self.backbone.compression
         extent = self.extent.part(top // cell, left // cell, height // cell, width // cell)
         part = CuttableDenoiser(self.backbone, self.picture, self.whole, extent)
-        part._prepared()
+        part.call()
         return part
-
-
-def _denoise(live: LiveModel, conds: dict, noisy: Tensor, sigma: Tensor, guidance: float) -> Tensor:
-    """The path of ComfyUI's samplers, with guidance and all patches."""
-    negative = conds.get("negative")
-    return comfy.samplers.sampling_function(
-        live.inner, noisy, sigma, negative, conds["positive"], guidance, model_options=live.options
-    )
-
-
-def _allow_gradients(options: dict) -> None:
-    """Change our copy of a model's options so that gradients pass, and always the same way."""
-    inside = options["transformer_options"] = dict(options.get("transformer_options", {}))
-    patches = inside["patches"] = dict(inside.get("patches", {}))
-    # ControlNets are added in place to skip tensors that the next block has saved for backward.
-    clone = [lambda hidden, _options: hidden.clone()]
-    name = "input_block_patch_after_skip"
-    patches[name] = [*patches.get(name, []), *clone]
-    inside["optimized_attention_override"] = lambda _original, *args, **kwargs: (
-        core_versions.differentiable_attention(*args, **kwargs)
-    )
-    options.setdefault("sampler_calc_cond_batch_function", _one_by_one)
-
-
-def _one_by_one(given: dict) -> list[Tensor]:
-    """Prompts one after the other: ComfyUI joins them as memory allows, and rounding follows."""
-    model, latent, sigma = given["model"], given["input"], given["sigma"]
-    return [
-        comfy.samplers.calc_cond_batch(model, [cond], latent, sigma, given["model_options"])[0]
-        for cond in given["conds"]
-    ]
 
 
 def _check_kind(model: Any, vae: Any) -> None:

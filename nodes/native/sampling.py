@@ -24,7 +24,7 @@ class NativeSampling:
 
     Attributes:
         prediction: what it predicts.
-        sigmas: the model's noise levels, rising, shape (N,), float32, on the CPU. For "flow" they
+        sigmas: the model's noise levels, rising, shape (N,), float32. For "flow" they
             are times in (0, 1].
     """
 
@@ -38,9 +38,15 @@ class NativeSampling:
         alphas = 1 / (1 + self.sigmas.double().square())
         return vp_schedule(alphas, steps, self.prediction, spacing)
 
-    def sigma(self, label: float) -> float:
-        """The noise level that a step's label stands for."""
-        return label if self.prediction == "flow" else float(self.sigmas[int(label)])
+    def sigma(self, label: float | Tensor, device: torch.device) -> Tensor:
+        """The noise level that a step's label stands for, shape (1,), float32, on a device.
+
+        A label in a tensor (1,) is not read by the processor; the levels must be on the device.
+        """
+        if isinstance(label, Tensor):
+            return label if self.prediction == "flow" else self.sigmas[label.long()]
+        level = label if self.prediction == "flow" else float(self.sigmas[int(label)])
+        return torch.full((1,), level, device=device)
 
     def network_latent(self, latent: Tensor, sigma: Tensor) -> Tensor:
         """The latent ComfyUI must be given so that its network sees `latent` (B, C, h, w).

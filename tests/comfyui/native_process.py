@@ -56,7 +56,7 @@ def picture(batch: int = 1) -> torch.Tensor:
     return torch.nn.functional.interpolate(coarse, SIDE, mode="bilinear") * 0.8 + 0.1
 
 
-def backbone(tiny, cfg=1.0, control=None, strength=1.0):
+def backbone(tiny, cfg=1.0, control=None, strength=1.0, acceleration="none"):
     """Through the node."""
     with torch.inference_mode():
         output = backbone_from_model.BackboneFromModel.execute(
@@ -67,6 +67,7 @@ def backbone(tiny, cfg=1.0, control=None, strength=1.0):
             strength=strength,
             negative=tiny.negative if cfg != 1 else None,
             control_net=control,
+            acceleration=acceleration,
         )
     return output.result[0]
 
