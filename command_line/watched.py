@@ -4,6 +4,7 @@ Where memory ends, PyTorch's libraries may end the process by a signal, which no
 """
 
 import os
+import select
 import signal
 import sys
 import threading
@@ -14,8 +15,11 @@ from ..files.address_space import address_space_limit
 from .failures import FAILED, is_nothing_left
 from .interruption import SIGNALS
 
-LACK = (signal.SIGSEGV, signal.SIGABRT, signal.SIGFPE, signal.SIGILL)  # how libraries end so
+LACK = {"SIGSEGV", "SIGABRT", "SIGFPE", "SIGILL", "SIGPROF"}  # how libraries end, and who hangs
 LIBRARIES = (1, 127)  # how OpenBLAS does, and the loader of shared libraries
+# Python, too, may find no memory for an error, and try for ever. Work that computes so long without
+# letting another thread run is ended.
+BEAT, HANGING = 1.0, 30.0  # seconds
 UNEXPECTED = 70  # an error of our own, which has been shown
 
 
@@ -32,6 +36,7 @@ def watched(work: Callable[[], int]) -> int:
     if child == 0:
         os.close(our_end)
         os.setpgid(0, 0)  # Ctrl-C reaches the parent, which passes on all that it gets
+        signal.setitimer(signal.ITIMER_PROF, HANGING)
         threading.Thread(target=_end_with, args=(life,), daemon=True).start()
         return _done(work)
     os.close(life)
@@ -55,9 +60,17 @@ def _done(work: Callable[[], int]) -> int:
 
 
 def _end_with(life: int) -> None:
-    """End this process once the other end is closed, as it is when the parent dies."""
-    os.read(life, 1)
+    """End this process once the other end is closed, as it is when the parent dies, or it hangs."""
+    while not _is_closed(life):
+        signal.setitimer(signal.ITIMER_PROF, HANGING)
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _is_closed(life: int) -> bool:
+    try:
+        return bool(select.select([life], [], [], BEAT)[0])
+    except MemoryError:
+        return False
 
 
 def _followed(child: int, limit: int) -> int:
@@ -66,9 +79,10 @@ def _followed(child: int, limit: int) -> int:
         if signal.getsignal(each) is not signal.SIG_IGN:
             signal.signal(each, lambda number, _: os.kill(child, number))
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    if code not in LIBRARIES and -code not in LACK:
+    ended = signal.Signals(-code).name if code < 0 else ""
+    if code not in LIBRARIES and ended not in LACK:
         return code if code >= 0 else 128 - code
-    how = f"exit code {code}" if code > 0 else signal.Signals(-code).name
+    how = ended or f"exit code {code}"
     print(
         f"latent-map: out of memory: {how} of a process that may map {limit / 1e6:.0f} MB "
         "(ulimit -v): allow more, or use a smaller picture",

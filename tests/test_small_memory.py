@@ -26,9 +26,12 @@ from latent_map.__main__ import main
 sys.exit(main(sys.argv[2:]))
 """
 WATCHED = f"""{LIMITED}
-import os, signal, time
-from latent_map.command_line import failures
+import itertools, os, signal, time
+from latent_map.command_line import watched as watched_module
 from latent_map.command_line.watched import watched
+watched_module.HANGING = 2.0
+def hang():
+    sum(itertools.repeat(0))  # holds the interpreter's lock
 def sleep():
     print("asleep", os.getpid(), flush=True)
     time.sleep(60)
@@ -112,6 +115,7 @@ def test_a_run_goes_on_or_ends_in_the_remedy(tmp_path, libraries, megabytes):
         ("os.abort()", 3, "SIGABRT of a process"),
         ("os._exit(127)", 3, "exit code 127"),
         ("os._exit(1)", 3, "exit code 1 "),  # OpenBLAS
+        ("hang()", 3, "SIGPROF of a process"),  # Python
         ("exec('raise MemoryError')", 3, "out of memory"),  # too little even to say so
         ("1 // 0", 70, "ZeroDivisionError"),  # shown as it is
         ("os.kill(os.getpid(), signal.SIGKILL)", 137, ""),
@@ -136,6 +140,13 @@ def test_whoever_is_watched_ends_with_who_watches(tmp_path, name, code):
         parent.send_signal(signal.Signals[name])
         assert parent.wait(30) == code
         assert parent.stdout.read() == ""  # nobody holds it any more
+
+
+@needs_proc
+def test_whoever_computes_long_is_not_taken_for_hanging(tmp_path):
+    """Four seconds of computing, of which another thread sees moments."""
+    work = "max(i for i in range(60_000_000)) % 5"
+    assert run(tmp_path, 2000, work, program=WATCHED).returncode == 59_999_999 % 5
 
 
 def test_without_a_limit_nobody_is_watched(monkeypatch):
