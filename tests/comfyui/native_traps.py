@@ -43,9 +43,9 @@ def check_trap_skip():
         allow_gradients(options)
         options["transformer_options"]["patches"].pop("input_block_patch_after_skip")
 
-    allow_gradients = native_backbone._allow_gradients
+    allow_gradients = native_backbone.allow_gradients
     bound = backbone(load("sd15"), control=load_control())
-    return with_and_without(bound, native_backbone, "_allow_gradients", allow)
+    return with_and_without(bound, native_backbone, "allow_gradients", allow)
 
 
 def cut_attention(function, *args, **kwargs):
@@ -60,13 +60,13 @@ def check_trap_attention():
         allow_gradients(options)
         options["transformer_options"]["optimized_attention_override"] = cut_attention
 
-    allow_gradients = native_backbone._allow_gradients
+    allow_gradients = native_backbone.allow_gradients
     tiny = load("sd15")
     model = tiny.model.clone()
     options = model.model_options.setdefault("transformer_options", {})
     options["optimized_attention_override"] = cut_attention
     bound = backbone(tiny._replace(model=model))
-    return with_and_without(bound, native_backbone, "_allow_gradients", allow)
+    return with_and_without(bound, native_backbone, "allow_gradients", allow)
 
 
 def check_trap_control_attention():
