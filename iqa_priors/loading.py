@@ -68,7 +68,11 @@ def load_prior(
     need_packages(f"prior {name!r}", *row.packages)
     paths = find_files("prior", name, row.files, folders, path)
     scorer = row.load(device, paths)
-    metric = scorer.official
+    metric, variant = scorer.official, []
+    if calibration is not None:
+        variant.append(f"calibrated at {logistic.xi3!r}, {logistic.xi4!r}")
+    if crops == "official" and scorer.covering is not None:
+        variant.append("by official crops")
     if crops == "cover" and scorer.covering is not None:
         metric = scorer.covering
     return QualityPrior(
@@ -81,6 +85,7 @@ def load_prior(
         no_gradient=row.no_gradient,
         range=row.range,
         views=views,
+        variant=" ".join(variant),
     )
 
 

@@ -92,6 +92,8 @@ class QualityPrior:
         range: usual raw scores, as text; empty where that is not known.
         views: how many views of a picture the quality is the mean of, 1 to 4: itself, mirrored,
             shifted, lightly compressed. Raw scores by the published rule are of the picture alone.
+        variant: what its quality is by, where that is not what the name alone means: crops,
+            constants of the logistic.
     """
 
     name: str
@@ -103,14 +105,16 @@ class QualityPrior:
     no_gradient: str = ""
     range: str = ""
     views: int = 1
+    variant: str = ""
 
     def __post_init__(self):
         check_views(self.views)
 
     @property
     def identity(self) -> str:
-        """The name, and the views if there are several."""
-        return self.name if self.views == 1 else f"{self.name} in {self.views} views"
+        """The name, the views if there are several, and the variant."""
+        several = "" if self.views == 1 else f" in {self.views} views"
+        return f"{self.name}{several}{self.variant and f' {self.variant}'}"
 
     @property
     def ranges(self) -> dict[str, str]:

@@ -4,7 +4,7 @@ import hashlib
 import io
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,6 +30,7 @@ STATE_KIND = "MAP estimation"
 NOISE = "noise"  # given to the run, in a state's description
 MADE_OF = "made_of"  # what the model is made of, by parts, in a state's description
 KEEP_EVERY = 10.0  # seconds
+LONGEST_TOLD = 60  # signs of a value in an error
 KEEP_SHARE = 0.05  # of a run's time is spent on writing states, at most
 # What a resumed run may have otherwise than the saved one.
 FREE_SETTINGS = (
@@ -223,13 +224,29 @@ def _go_on(solver: MapSolver, saved: SavedRun, description: dict[str, Any]) -> N
 
 
 def _differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """In what two runs differ, whatever the version of torch."""
+    """In what two runs differ, whatever the version of torch; short values are told."""
     parts = [part for part in {**now, **before} if part not in ("kind", "torch", MADE_OF)]
-    found = [part for part in parts if before.get(part) != now.get(part)]
+    parts = [part for part in parts if before.get(part) != now.get(part)]
+    found = [f"{part}{_then_and_now(before.get(part), now.get(part))}" for part in parts]
     old, new = before.get(MADE_OF), now.get(MADE_OF, {})
     if old is None:  # a state of before they were noted, or a model that its name tells
         return found
     return found + [part for part in {**old, **new} if old.get(part) != new.get(part)]
+
+
+def _then_and_now(before: Any, now: Any) -> str:
+    """Two values in words, of tables those that both have; nothing where one is a hash."""
+    told = list(_told("", before, now))
+    return f": {'; '.join(told)}" if told else ""
+
+
+def _told(name: str, before: Any, now: Any) -> Iterator[str]:
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        for inner in before:
+            if inner in now and before[inner] != now[inner]:
+                yield from _told(f"{name}{inner} ", before[inner], now[inner])
+    elif max(len(str(before)), len(str(now))) <= LONGEST_TOLD:
+        yield f"{name}{before} then, {now} now"
 
 
 class _KeptState:
