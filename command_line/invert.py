@@ -51,7 +51,7 @@ def run(options: Options) -> int:
         log.warning("%s: the state keeps no alpha channel and no colour profile", options.input)
     backbone = loading.load(options.device)
     latents = invert_picture(backbone, picture.pixels.to(options.device), inversion)
-    save_latents(options.output, latents)
     error = round_trip_error(latents)
+    save_latents(options.output, latents)
     print(f"{options.output}: noise of {options.input}, round trip error {error:.1e}")
     return 0

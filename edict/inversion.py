@@ -20,7 +20,13 @@ from .tiling.binding import smaller_tile
 
 log = logging.getLogger(__name__)
 ROUND_TRIP_LIMIT = 1e-6
+LOST = 1.0  # a way back that misses the latent by its own size: nothing of the picture is left
+REMEDY = "smooth it if it is dithered or screened, take less strength, or give another model"
 MIN_SIDE, MAX_ASPECT = 16, 64
+
+
+class UnlikeError(ValueError):
+    """A picture on which a model's answers are no pictures."""
 
 
 @dataclass(frozen=True)
@@ -134,9 +140,11 @@ def round_trip_error(inverted: InvertedPicture, latent: Tensor | None = None) ->
     Args:
         inverted: the noise.
         latent: what was inverted; default the picture's.
+    Raises: UnlikeError where nothing of the picture comes back.
 
     A larger error means that the network is not deterministic (or the state too coarse), so that
-    the map is no bijection and its gradient is not trustworthy.
+    the map is no bijection and its gradient is not trustworthy; or that the network's answers grow
+    out of all bounds, as they may on a picture that is unlike all that it was trained on.
     """
     bound = inverted.bound
     original = bound.encode() if latent is None else latent
@@ -144,10 +152,16 @@ def round_trip_error(inverted: InvertedPicture, latent: Tensor | None = None) ->
     # The pocket codec's latent of the picture itself is zero: compare with unit variance then.
     size = max(float(original.norm()), math.sqrt(original.numel()))
     error = max(float((z - original).norm()) for z in latents) / size
+    if not error <= LOST:
+        raise UnlikeError(
+            f"{bound.backbone.name} loses this picture on the way to noise and back (error "
+            f"{error:.0e} of its size), as it is unlike those that it was trained on: {REMEDY}"
+        )
     if not error <= ROUND_TRIP_LIMIT:
         log.warning(
-            "round trip error %.1e is above %.0e: is the network deterministic? "
-            "Switch off dropout, autotuning and non-deterministic attention",
+            "round trip error %.1e is above %.0e: is the network deterministic? Switch off "
+            "dropout, autotuning and non-deterministic attention. If it is, the picture is unlike "
+            "those that it knows: take less strength or fewer steps",
             error,
             ROUND_TRIP_LIMIT,
         )

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..edict.inversion import UnlikeError
 from ..edict.protocols import Backbone
 from ..fidelity.fidelity import Fidelity
 from ..files.written import discard
@@ -49,8 +50,8 @@ def enhance(
     Returns: one result per picture; its picture is never worse than the input by the objective,
         and the very input where nothing better was found.
     Raises: ValueError for input or settings that cannot work, before anything is computed;
-        NonFiniteError when the energy of a single picture breaks down (in a batch that picture's
-        status is FAILED, and the others go on).
+        UnlikeError for a single picture that the model loses, NonFiniteError when its energy
+        breaks down (in a batch that picture's status is FAILED, and the others go on).
     """
     enhancer = Enhancer(backbone, prior, fidelity, settings)
     try:
@@ -137,6 +138,11 @@ def _enhance_one(
         else:
             description = describe_run(picture, enhancer, restraints, space.tile)
             result = run_kept(solver, callback, file, description, saved)
+    except UnlikeError as error:
+        if not name:
+            raise
+        log.error("%s is returned as it is: %s", name, str(error))
+        return _untouched(picture, Status.FAILED)
     except (NonFiniteError, torch.OutOfMemoryError) as error:
         if not name:
             if isinstance(error, NonFiniteError) and error.result is not None:
