@@ -43,7 +43,7 @@ def run(options: Options) -> int:
 
     Returns: 0. Raises: ValueError for what cannot be calibrated.
     """
-    from ..files.pictures import find_pictures
+    from ..files.pictures import check_no_picture, find_pictures
     from ..files.written import check_writable
     from ..iqa_priors.calibration import save_calibration
     from ..iqa_priors.catalog import PRIORS
@@ -52,6 +52,7 @@ def run(options: Options) -> int:
         raise ValueError(f"unknown prior {options.prior!r}: choose from {', '.join(PRIORS)}")
     read = find_pictures(options.folder) if options.folder else [options.scores]
     check_distinct((options.output,), read)
+    check_no_picture(options.output, "a calibration", ".json")
     check_writable(options.output, streams=True)
     calibration = _fitted(options, PRIORS[options.prior].lower_better)
     save_calibration(options.output, calibration)

@@ -21,10 +21,12 @@ class Options:
 def run(options: Options) -> int:
     """Merge DAPE into RAM's image encoder and write that."""
     from ..edict.backbones.seesr.dape import convert
+    from ..files.pictures import check_no_picture
     from ..files.written import check_writable
 
     check_distinct((options.output,), (options.ram, options.dape))
     check_unnamed((options.output,), options.force)
+    check_no_picture(options.output, "a network", ".safetensors")
     check_writable(options.output)
     count = convert(options.ram, options.dape, options.output)
     print(f"{options.output}: {count} tensors, RAM's image encoder with DAPE; the pickles can go")

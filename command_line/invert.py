@@ -33,7 +33,7 @@ def run(options: Options) -> int:
     from ..edict.inversion import check_picture, invert_picture, round_trip_error
     from ..edict.inversion_options import InversionOptions
     from ..edict.latents_file import save_latents
-    from ..files.pictures import read_picture
+    from ..files.pictures import check_no_picture, read_picture
     from ..files.written import check_writable
 
     inversion = InversionOptions(
@@ -46,6 +46,7 @@ def run(options: Options) -> int:
     picture = read_picture(options.input)
     check_picture(picture.pixels)
     check_distinct((options.output,), (options.input, *options.backbone.files()))
+    check_no_picture(options.output, "a state", ".state")
     check_writable(options.output, LATENTS_BYTES * picture.pixels[0, 0].numel())
     if picture.alpha is not None or picture.profile:
         log.warning("%s: the state keeps no alpha channel and no colour profile", options.input)

@@ -8,7 +8,14 @@ from ..edict.inversion import check_picture
 from ..fidelity.fidelity import Fidelity, check_fidelity
 from ..files.distinct import check_distinct
 from ..files.image_values import even_remarks
-from ..files.pictures import check_output, find_pictures, left_out, read_picture
+from ..files.pictures import (
+    SUFFIXES,
+    check_no_picture,
+    check_output,
+    find_pictures,
+    left_out,
+    read_picture,
+)
 from ..files.state_file import load_state
 from ..files.written import check_writable
 from ..iqa_priors.prior import Prior, check_prior
@@ -43,12 +50,7 @@ def plan(
     """
     files, folder = _pictures(options), options.input.is_dir()
     targets = _folder_targets(files, options) if folder else [options.output]
-    asked = (options.report, options.sheet, options.compare, options.state)
-    extras = [path for path in asked if path is not None]
-    read = (options.mask, options.guard, options.prior.calibration, *options.backbone.files())
-    check_distinct((*targets, *extras), (*files, *read))
-    for extra in extras:
-        check_writable(extra, streams=extra is options.report)
+    _check_extras(options, files, targets)
     if not folder:
         job = Job(files[0], targets[0], files[0].name)
         _check_job(job, options, prior, fidelity)
@@ -71,14 +73,38 @@ def plan(
             jobs.append(job)
         except EXPECTED as error:
             reports[job.name] = {"error": tell(job.source, error)}
-    if skipped := sum("skipped" in report for report in reports.values()):
-        log.warning(
-            "%d of %d pictures are in %s already and are left as they are: --force makes them anew",
-            *(skipped, len(files), options.output),
-        )
+    _tell_skipped(sum("skipped" in report for report in reports.values()), len(files), options)
     if not jobs:
         raise ValueError(f"none of the pictures in {options.input} can be worked on: see above")
     return jobs, reports
+
+
+def _check_extras(options: Options, files: list[Path], targets: list[Path]) -> None:
+    """Raise ValueError if what is written besides pictures could not be, or not there."""
+    asked = (options.report, options.sheet, options.compare, options.state)
+    extras = [path for path in asked if path is not None]
+    read = (options.mask, options.guard, options.prior.calibration, *options.backbone.files())
+    check_distinct((*targets, *extras), (*files, *read))
+    if options.report:
+        check_no_picture(options.report, "a report", ".json")
+    if options.state:
+        check_no_picture(options.state, "a state", ".state")
+    for extra in extras:
+        check_writable(extra, streams=extra is options.report)
+
+
+def _tell_skipped(skipped: int, count: int, options: Options) -> None:
+    """Say which results are there already. Raises ValueError if all are."""
+    if skipped == count:
+        raise ValueError(
+            f"all {count} pictures are in {options.output} already: choose another folder, or make "
+            "them anew with --force"
+        )
+    if skipped:
+        log.warning(
+            "%d of %d pictures are in %s already and are left as they are: --force makes them anew",
+            *(skipped, count, options.output),
+        )
 
 
 def _pictures(options: Options) -> list[Path]:
@@ -103,6 +129,11 @@ def _folder_targets(files: list[Path], options: Options) -> list[Path]:
         raise ValueError("--sheet, --compare and --state go with one picture, not with a folder")
     if options.output.resolve() == options.input.resolve():
         raise ValueError("the output folder is the input folder: choose another")
+    if options.output.suffix.lower() in SUFFIXES and not options.output.exists():
+        raise ValueError(
+            f"{options.output} is the name of a picture, but {options.input} is a folder: choose a "
+            "folder's name"
+        )
     if options.output.exists() and not options.output.is_dir():
         raise ValueError(f"{options.output} is a file: choose a folder for a folder's pictures")
     named: dict[str, Path] = {}

@@ -17,7 +17,7 @@ from torch import Tensor
 from .carried import GREY, NOTHING, Carried, lost, read_carried, saving_options
 from .hidden_colours import fill_hidden
 from .natural_order import natural_paths
-from .written import check_writable, write_atomically
+from .written import check_writable, is_stream, write_atomically
 
 log = logging.getLogger(__name__)
 MAX_PIXELS = 100_000_000
@@ -86,12 +86,17 @@ def read_picture(path: Path) -> Picture:
         raise
     except FileNotFoundError:
         complaint = "is no picture file: check the name"
+        if path.is_dir():
+            complaint = "is a folder and no picture file: give the name of one"
     except Image.DecompressionBombError:
         complaint = f"has too many pixels, at most {MAX_PIXELS} are taken: cut it into pieces"
     # Pillow's decoders raise anything at all on damaged files.
     except Exception as error:
         log.debug("%s", path, exc_info=error)
-        complaint = "is no readable picture: it is damaged, empty, or of another format"
+        complaint = (
+            "is no readable picture: it is damaged, empty, or no PNG, JPEG, WebP, BMP or TIFF; "
+            "convert it to one of these"
+        )
     raise ValueError(f"{path} {complaint}")
 
 
@@ -230,7 +235,12 @@ def check_output(path: Path, size: tuple[int, int] = (1, 1), has_alpha: bool = F
     """Raise ValueError if a picture of (width, height) could not be written there."""
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
-        raise ValueError(f"cannot write {path.name!r}: choose one of {', '.join(SUFFIXES)}")
+        if path.is_dir():
+            raise ValueError(f"{path} is a folder: give a file name, as in {path / 'better.png'}")
+        what = f"suffix {suffix}" if suffix else "name without a suffix"
+        raise ValueError(
+            f"cannot write {path.name!r}, a {what}: choose one of {', '.join(SUFFIXES)}"
+        )
     check_writable(path, 4 * size[0] * size[1])
     if max(size) > LONGEST_SIDE.get(suffix, max(size)):
         raise ValueError(
@@ -240,6 +250,15 @@ def check_output(path: Path, size: tuple[int, int] = (1, 1), has_alpha: bool = F
     if has_alpha and suffix in OPAQUE:
         raise ValueError(
             f"{path.name} cannot hold the picture's alpha channel: write PNG or WebP instead"
+        )
+
+
+def check_no_picture(path: Path, what: str, suffix: str) -> None:
+    """Raise ValueError for the name of a picture where something else is to be written."""
+    if path.suffix.lower() in SUFFIXES and not is_stream(path):
+        raise ValueError(
+            f"{path} is the name of a picture, but {what} is to be written there: choose another, "
+            f"as in {path.with_suffix(suffix).name}"
         )
 
 

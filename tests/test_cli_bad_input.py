@@ -28,7 +28,14 @@ BAD_INPUT = [
     ("enhance nan.tif -o b.png", "convert it"),
     ("enhance alpha.png -o b.jpg", "write PNG or WebP"),
     ("enhance good.png -o b.gif", "choose one of"),
-    ("enhance good.png -o void", "choose one of"),
+    ("enhance good.png -o void", "is a folder: give a file name"),
+    ("enhance good.png -o b", "name without a suffix: choose one of"),
+    ("enhance . -o b.png", "choose a folder's name"),
+    ("enhance good.png -o b.png --state a.png", "as in a.state"),
+    ("enhance good.png -o b.png --report r.jpg", "as in r.json"),
+    ("enhance good.png -o b.png --mask void", "is a folder and no picture file"),
+    ("invert good.png -o a.png", "as in a.state"),
+    ("calibrate --prior niqe --folder . -o f.webp", "as in f.json"),
     ("enhance good.png -o nowhere/b.png", "no folder nowhere"),
     ("enhance good.png -o good.png", "choose another"),
     ("enhance good.png -o void/../good.png", "choose another"),
@@ -44,7 +51,6 @@ BAD_INPUT = [
     ("enhance . -o out --compare c.png", "one picture"),
     ("enhance good.png -o b.png --state nowhere/a", "no folder nowhere"),
     ("enhance good.png -o b.png --state damaged.state", "make it again"),
-    ("enhance good.png -o b.png --state old.png", "make it again"),
     ("enhance good.png -o b.png --state other.state", "is needed"),
     ("enhance good.png -o b.png --preset best", "choose from fast, gentle, strong, turbo, paper"),
     ("enhance good.png -o b.png --fidelity no_such", "choose from low_resolution"),
@@ -126,7 +132,7 @@ def test_a_full_disk_is_noticed_before_any_work(folder, run, monkeypatch):
     monkeypatch.setattr(backbones, "load_backbone", None)
     usage = type("Usage", (), {"free": 1000})
     monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
-    for command in ("enhance good.png -o old.png --prior niqe", "invert good.png -o old.png"):
+    for command in ("enhance good.png -o old.png --prior niqe", "invert good.png -o old.state"):
         code, _, err = run(*command.split())
         assert code == 2
         assert err.count("\n") == 1

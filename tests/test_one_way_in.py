@@ -147,8 +147,8 @@ def test_masks_are_read_before_anything_is_computed(folder, run, monkeypatch, co
     (folder / "void" / "a.png").write_bytes((folder / "good.png").read_bytes())
     if content:
         (folder / "m.png").write_bytes(content)
-    for given in ("good.png", "void"):
-        code, _, err = run("enhance", given, "-o", "out.png", *QUICK, "--mask", "m.png")
+    for given, target in (("good.png", "out.png"), ("void", "out")):
+        code, _, err = run("enhance", given, "-o", target, *QUICK, "--mask", "m.png")
         assert code == 2
         assert "m.png" in err
 

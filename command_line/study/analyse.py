@@ -106,6 +106,7 @@ def _check_written(
     from ...comparison.report.text import is_analysis
     from ...comparison.vote_source import PAIRS
     from ...comparison.votes import find_vote_files
+    from ...files.pictures import check_no_picture
     from ...files.written import check_writable
 
     files = [] if output is None else [output / name for name in (*texts, PAGE)]
@@ -114,6 +115,7 @@ def _check_written(
     read += [source.study / PAIRS] if source.study else []
     check_distinct([*files, *([options.json] if options.json else [])], read)
     if options.json:
+        check_no_picture(options.json, "a table of numbers", ".json")
         check_writable(options.json, streams=True)
     if output is not None and not is_analysis(output):
         check_unnamed(files, options.force)
