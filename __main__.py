@@ -34,7 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str]) -> int:
-    given = _parser(arguments).parse_args(arguments)
+    given, unknown = _parser(arguments).parse_known_args(arguments)
+    if unknown:
+        given.parser.error(_of_unknown(unknown))
     handler = logging.StreamHandler()
     handler.addFilter(Once())
     logging.basicConfig(format="latent-map: %(message)s", handlers=[handler])
@@ -55,6 +57,17 @@ def _run(arguments: Sequence[str]) -> int:
 def _told(error: Exception) -> int:
     print(f"latent-map: {explain(error)}", file=sys.stderr)
     return exit_code(error)
+
+
+def _of_unknown(words: Sequence[str]) -> str:
+    """What to say of words that a command does not take."""
+    told = " ".join(words)
+    if words[0].startswith("-"):
+        return f"unrecognized arguments: {told}"
+    return (
+        f"{told!r} is too much: give several pictures as a folder, and put a name with spaces in "
+        "quotation marks"
+    )
 
 
 class _Parser(argparse.ArgumentParser):
@@ -89,7 +102,7 @@ def _complete(parser: argparse.ArgumentParser, name: str) -> None:
     """Give a command's parser what its file says."""
     command = import_module(f".command_line.{name.replace('-', '_')}", __package__)
     parser.description = (command.run.__doc__ or "").partition("\n\n")[0]
-    parser.set_defaults(command=command)
+    parser.set_defaults(command=command, parser=parser)
     add_arguments(parser, command.Options)
     if "device" not in command.Options.__dataclass_fields__:
         # Every command has taken it, also those that work nowhere.

@@ -45,15 +45,24 @@ def run(options: Options) -> int:
     """
     from ..files.pictures import check_no_picture, find_pictures
     from ..files.written import check_writable
-    from ..iqa_priors.calibration import save_calibration
+    from ..iqa_priors.calibration import FEWEST, save_calibration
     from ..iqa_priors.catalog import PRIORS
 
     if options.prior not in PRIORS:
         raise ValueError(f"unknown prior {options.prior!r}: choose from {', '.join(PRIORS)}")
+    if options.folder and options.scale:
+        raise ValueError("--scale is the opinions': it goes with --scores")
+    if options.folder and not options.folder.is_dir():
+        raise ValueError(f"there is no folder {options.folder}: give one of photographs")
     read = find_pictures(options.folder) if options.folder else [options.scores]
     check_distinct((options.output,), read)
     check_no_picture(options.output, "a calibration", ".json")
     check_writable(options.output, streams=True)
+    if options.folder and len(read) < FEWEST:
+        raise ValueError(
+            f"{options.folder} holds {len(read)} pictures, too few to calibrate: give at least "
+            f"{FEWEST}"
+        )
     calibration = _fitted(options, PRIORS[options.prior].lower_better)
     save_calibration(options.output, calibration)
     print(f"{options.output}: {_described(calibration)}")
@@ -65,8 +74,6 @@ def _fitted(options: Options, lower_better: bool) -> Calibration:
 
     prior, file, folder = options.prior, options.scores, options.folder
     if folder is not None:
-        if options.scale:
-            raise ValueError("--scale is the opinions': it goes with --scores")
         scores = _scores_of(folder, prior, options.device)
         return calibrate_to_scores(prior, scores, lower_better, folder.name)
     if file is None:

@@ -109,6 +109,11 @@ def run(options: Options) -> int:
         return 0
     if options.name not in SOURCES:
         raise ValueError(f"unknown checkpoint {options.name!r}: choose from {', '.join(SOURCES)}")
+    if not options.endpoint.startswith(("https://", "http://")):
+        raise ValueError(
+            f"--endpoint {options.endpoint!r} is no server's address: give one that begins with "
+            "https://"
+        )
     source = SOURCES[options.name]
     folder = options.output or Path(options.name)
     if not source.pinned:

@@ -29,9 +29,17 @@ def download_weights(
     """
     from ..files.downloads import fetch_files
 
-    if not files.get(name):
-        needing = ", ".join(name for name, needed in files.items() if needed)
-        raise ValueError(f"{name!r} needs no file: choose from {needing}")
+    if name not in files:
+        raise ValueError(f"unknown name {name!r}: choose from {', '.join(_needing(files))}")
+    if not files[name]:
+        raise ValueError(
+            f"{name!r} needs no file, it works as it is; of those that need one choose from "
+            f"{', '.join(_needing(files))}"
+        )
     for path, digest in fetch_files(files[name], destination.folder).items():
         print(f"{path}  sha256 {digest}")
     return 0
+
+
+def _needing(files: Mapping[str, Sequence[WeightFile]]) -> list[str]:
+    return [name for name, needed in files.items() if needed]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,9 +21,18 @@ if TYPE_CHECKING:
     from ..map_estimation.settings import MapSettings
 
 
+FIDELITY = "low_resolution"
+
+
 def tile_side(text: str) -> int | str:
     """What --tile takes: a number of pixels, or a word."""
-    return text if text in ("auto", "none") else int(text)
+    if text in ("auto", "none"):
+        return text
+    try:
+        return int(text)
+    except ValueError:
+        told = f"{text!r} is no side of tiles: give a number of pixels, auto or none"
+        raise argparse.ArgumentTypeError(told) from None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +43,7 @@ class Options:
     output: Path = option("file, or folder", "-o", "--output")
     preset: str = option("fast, gentle, strong, turbo, paper, or a baseline", default="fast")
     prior: PriorChoice
-    fidelity: str = option("a measure of docs/fidelity.md", default="low_resolution")
+    fidelity: str = option("a measure of docs/fidelity.md", default=FIDELITY)
     iterations: int | None = option("gradient steps", default=None)
     steps: int | None = option("diffusion steps T", default=None)
     lam: float | None = option("weight of the prior, lambda", default=None)
@@ -101,4 +112,30 @@ class Options:
             inversion["tile"] = None
         if self.no_check_gradient:
             chosen["check_gradient"] = False
-        return replace(settings, inversion=replace(settings.inversion, **inversion), **chosen)
+        made = replace(settings, inversion=replace(settings.inversion, **inversion), **chosen)
+        self._check_used(made)
+        return made
+
+    def _check_used(self, made: MapSettings) -> None:
+        """Raise ValueError for an option that was given and would change nothing."""
+        given = [name for name in _idle(made) if getattr(self, name) is not None]
+        if made.space == "pixel":
+            given += ["bijection"] if self.bijection.bijection else []
+            given += self.bijection.options
+        if not made.use_fidelity and self.fidelity != FIDELITY:
+            given.append("fidelity")
+        if given:
+            raise ValueError(
+                f"--{given[0]} changes nothing with the preset {self.preset} and the start "
+                f"{made.start}: leave it out, or choose others"
+            )
+
+
+def _idle(made: MapSettings) -> Iterator[str]:
+    """Options of `enhance` that such a run does not look at."""
+    if made.start != "estimate":
+        yield "blend"
+    if made.start == "input" and not made.expectation:
+        yield from ("draws", "seed")
+    if made.space == "pixel":
+        yield from ("steps", "strength", "tile", "memory")

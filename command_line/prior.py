@@ -36,6 +36,8 @@ class PriorChoice:
 
         check_device(device)
         names = [name.strip() for name in self.prior.split(",")]
+        if not all(names):
+            raise ValueError(f"--prior {self.prior!r}: give one name, or several as in A,B")
         if self.calibration and len(names) > 1:
             raise ValueError("--calibration is for a single prior: give one name with --prior")
         priors = tuple(

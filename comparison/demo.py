@@ -76,6 +76,8 @@ def write_demo(folder: Path) -> Path:
     study = folder / "STUDY.toml"
     if study.exists() and study.read_text(encoding="utf-8") != STUDY:
         raise ValueError(f"{study} is another study: choose another folder")
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder} is a file: choose a folder")
     if not study.exists() and folder.exists() and any(folder.iterdir()):
         raise ValueError(f"{folder} is not empty: choose another folder")
     noisy = folder / "photographs"

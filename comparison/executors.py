@@ -6,6 +6,7 @@ no torch: a worker must choose its GPU before that is imported.
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -103,6 +104,7 @@ def process_pool(count: int, gpus: list[str]) -> Iterator[Workers]:
 
 def _begin_worker(life: Connection, free: Any, threads: int) -> None:
     """Take a GPU, or a share of the cores, and end with the runner."""
+    logging.basicConfig(format="latent-map: %(message)s")  # as the runner's
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the runner's, who ends us
     if free is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = free.get()

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..files.json_files import NAME, read_rows, whole
 from ..files.pictures import Picture, find_pictures, read_picture, to_image, write_image
+from ..files.reading import said
 from ..files.written import check_folder, write_atomically
 from .hashing import file_hash
 from .picture_names import flaw_of_name
@@ -116,7 +117,7 @@ def read_excluded(path: Path) -> dict[str, str]:
     try:
         rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig"))))
     except (OSError, ValueError, csv.Error) as error:
-        raise ValueError(f"cannot read {path} ({error}): give a CSV file") from error
+        raise ValueError(f"cannot read {path} ({said(error)}): give a CSV file") from error
     excluded = {}
     for number, row in enumerate(rows, 2):
         picture, reason = ((row.get(name) or "").strip() for name in EXCLUDE_COLUMNS)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import kendalltau, norm, rankdata, spearmanr
 
+from ..files.reading import reading
 from .shares import Interval
 
 MOST_FOR_EXACT = 9  # entrants whose orders are all tried: 362,880 of them
@@ -122,10 +123,8 @@ def read_correlations(path: Path) -> dict[str, Correlation]:
 
     Raises: ValueError naming the row that cannot be used.
     """
-    try:
+    with reading(path, "table of correlations", "give a CSV file"):
         rows = list(csv.DictReader(path.read_text("utf-8-sig").splitlines()))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path} is no CSV: {error}") from error
     if not rows or not {"entrant", "srcc"} <= set(rows[0]):
         raise ValueError(f"{path} must have the columns entrant, srcc and, if known, n")
     found: dict[str, Correlation] = {}

@@ -45,7 +45,7 @@ class InversionOptions:
         if not 0 < self.strength <= 1:
             raise ValueError(f"strength {self.strength} must lie in (0, 1]")
         if self.tile not in ("auto", None) and not (isinstance(self.tile, int) and self.tile > 0):
-            raise ValueError(f"tile {self.tile!r} must be a number of pixels, auto or None")
+            raise ValueError(f"tile {self.tile!r} must be a number of pixels, auto or none")
         if type(self.bijection) not in BIJECTIONS.values():
             raise ValueError(
                 f"bijection {self.bijection!r} must be options of one: "

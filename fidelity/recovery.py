@@ -38,10 +38,12 @@ def starting_picture(reference: Tensor, start: Start, seed: int = 0) -> Tensor:
     Args:
         reference: RGB in [0, 1], shape (1, 3, H, W).
         start: "noise" (mean 0.5, deviation 0.2, cut to [0, 1]) or "jpeg" (quality 5).
-        seed: of the noise.
-    Raises: ValueError for another start.
+        seed: of the noise, from 0 to below 2^63.
+    Raises: ValueError for another start or seed.
     """
     check_choice("start", start, get_args(Start))
+    if not 0 <= seed < 2**63:
+        raise ValueError(f"seed {seed} must be a whole number, from 0 to below 2^63")
     if start == "noise":
         noise = torch.randn(reference.shape, generator=torch.Generator().manual_seed(seed))
         return (NOISE_MEAN + NOISE_DEVIATION * noise).clamp(0, 1).to(reference)
@@ -73,10 +75,10 @@ def recover_reference(
     Source: Ding, Ma, Wang and Simoncelli, IJCV 129, 2021, Section 2.
     """
     check_fidelity(fidelity, reference)
-    if iterations < 1 or not (math.isfinite(learning_rate) and learning_rate > 0):
-        raise ValueError(
-            f"iterations {iterations} must be 1 or more and learning rate {learning_rate} above 0"
-        )
+    if iterations < 1:
+        raise ValueError(f"iterations {iterations} must be 1 or more")
+    if not (math.isfinite(learning_rate) and learning_rate > 0):
+        raise ValueError(f"learning rate {learning_rate} must be above 0")
     pixels = start.detach().clone().requires_grad_(True)
     # Gradients shrink with the picture's area: the usual eps of 1e-8 would shrink the step too.
     optimizer = torch.optim.Adam([pixels], lr=learning_rate, eps=1e-16)

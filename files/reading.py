@@ -34,6 +34,9 @@ def reading(path: Path | str, what: str, remedy: str = FETCH_AGAIN) -> Iterator[
     except FileNotFoundError as error:
         named = error.filename or path
         raise FileError(f"no {what} at {named}: check the name, or {remedy}") from error
+    except IsADirectoryError as error:
+        named = error.filename or path
+        raise FileError(f"{named} is a folder and no {what}: {remedy}") from error
     except BaseException as error:
         told = isinstance(error, ValueError) and str(path) in str(error)
         if isinstance(error, (*_OURS, FileError)) or told or is_out_of_memory(error):
@@ -43,7 +46,8 @@ def reading(path: Path | str, what: str, remedy: str = FETCH_AGAIN) -> Iterator[
 
 def said(error: BaseException) -> str:
     """What an error says, in one line that is not too long."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    words = (isinstance(error, OSError) and error.strerror) or str(error)
+    text = " ".join(words.split()) or type(error).__name__
     if isinstance(error, (KeyError, IndexError, AttributeError, RecursionError)):
         text = f"{type(error).__name__}: {text}"
     return text if len(text) <= _MOST_WORDS else text[: _MOST_WORDS - 3] + "..."

@@ -66,11 +66,14 @@ def find_files(
         folders: looked in before the standard ones, as ComfyUI's models/iqa.
         path: the file itself, the folder that holds all, or one that can stand for it; then
             nothing else is looked at.
-    Raises: ValueError naming the missing file, the folders and the remedy.
+    Raises: ValueError naming the missing file, the folders and the remedy; for a path where no
+        file is needed.
     """
     looked = (*folders, *standard_folders()) if path is None else (Path(path),)
     if path is not None and len(files) == 1 and _is_or_stands_for(Path(path), files[0]):
         return (Path(path),)
+    if path is not None and not files:
+        raise ValueError(f"{kind} {name!r} needs no weights: leave {path} out")
     if path is not None and not Path(path).is_dir():
         names = " and ".join(file.name for file in files)
         raise ValueError(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..files.reading import reading
 from ..files.written import write_atomically
 from .correlation import plcc, srcc
 
@@ -127,29 +128,30 @@ def read_scores(path: Path) -> tuple[list[float], list[float]]:
 
     Raises: ValueError naming the file and the line of what cannot be read.
     """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            names = {(name or "").strip().lower(): name for name in reader.fieldnames or ()}
-            if not {"score", "mos"} <= names.keys():
-                raise ValueError(f"{path} needs a first line that names the columns score and mos")
-            rows = []
-            for row in reader:
-                try:
-                    rows.append((float(row[names["score"]]), float(row[names["mos"]])))
-                except (TypeError, ValueError):
-                    raise ValueError(
-                        f"{path}, line {reader.line_num}: score and mos must be numbers"
-                    ) from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"cannot read {path} ({error}): give a CSV file") from error
+    remedy = "give a CSV file with the columns score and mos"
+    with (
+        reading(path, "table of scores", remedy),
+        path.open(newline="", encoding="utf-8-sig") as file,
+    ):
+        reader = csv.DictReader(file)
+        names = {(name or "").strip().lower(): name for name in reader.fieldnames or ()}
+        if not {"score", "mos"} <= names.keys():
+            raise ValueError(f"{path} needs a first line that names the columns score and mos")
+        rows = []
+        for row in reader:
+            try:
+                rows.append((float(row[names["score"]]), float(row[names["mos"]])))
+            except (TypeError, ValueError):
+                raise ValueError(
+                    f"{path}, line {reader.line_num}: score and mos must be numbers"
+                ) from None
     return [score for score, _ in rows], [mos for _, mos in rows]
 
 
 def _checked(values: Sequence[float], what: str) -> np.ndarray:
     array = np.asarray(values, dtype=np.float64)
     if len(array) < FEWEST:
-        raise ValueError(f"{len(array)} {what} are too few to calibrate: give at least {FEWEST}")
+        raise ValueError(f"too few {what} to calibrate, {len(array)}: give at least {FEWEST}")
     if not np.isfinite(array).all():
         raise ValueError(f"{what} must be finite: {(~np.isfinite(array)).sum()} are not")
     if array.std() <= 1e-12 * max(1.0, abs(array.mean())):

@@ -87,8 +87,9 @@ class MapSettings:
         _require(is_lam, f"lambda {self.lam} must be a number, 0 or more, up to {LARGEST_LAM:g}")
         for name in ("typicality", "expectation"):
             weight = getattr(self, name)
-            is_weight = math.isfinite(weight) and weight >= 0
-            _require(is_weight, f"{name} {weight} must be a number, 0 or more")
+            is_weight = math.isfinite(weight) and 0 <= weight <= LARGEST_LAM
+            words = f"{name} {weight} must be a number, 0 or more, up to {LARGEST_LAM:g}"
+            _require(is_weight, words)
         _require(0 < self.blend <= 1, f"blend {self.blend} must lie in (0, 1]")
         is_count = isinstance(self.draws, int) and 1 <= self.draws <= MOST_DRAWS
         _require(is_count, f"draws {self.draws} must be a number from 1 to {MOST_DRAWS}")

@@ -178,7 +178,7 @@ def test_a_table_that_cannot_be_read_is_refused(tmp_path, text, words):
     (tmp_path / "a.csv").write_text(text)
     with pytest.raises(ValueError, match=words):
         read_scores(tmp_path / "a.csv")
-    with pytest.raises(ValueError, match="cannot read"):
+    with pytest.raises(ValueError, match="no table of scores"):
         read_scores(tmp_path / "gone.csv")
 
 

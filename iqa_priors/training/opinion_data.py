@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...files.reading import said
 from ..clip.liqe import Pyramid
 
 
@@ -49,7 +50,9 @@ def read_opinions(file: Path, images: Path, falling: bool = False) -> tuple[Opin
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"cannot read the list {file} ({error}): give a text file") from error
+        raise ValueError(
+            f"cannot read the list {file} ({said(error)}): give a text file"
+        ) from error
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
