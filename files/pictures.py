@@ -287,9 +287,13 @@ def left_out(path: Path, recursive: bool = False) -> str:
         if file.is_file() and not _is_picture(file)
     )
     folders = 0 if recursive else sum(entry.is_dir() for entry in entries)
-    parts = [f"{kinds.total()} files ({', '.join(sorted(kinds))})"] if kinds else []
-    parts += [f"{folders} folders (--recursive takes them, too)"] if folders else []
+    parts = [f"{_counted(kinds.total(), 'file')} ({', '.join(sorted(kinds))})"] if kinds else []
+    parts += [f"{_counted(folders, 'folder')} (--recursive takes them, too)"] if folders else []
     return " and ".join(parts)
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _entries(folder: Path, recursive: bool) -> list[Path]:

@@ -92,3 +92,11 @@ def test_judges_that_cannot_be_are_refused_before_any_work(tmp_path, run, words,
     code, _, err = run("study", "score", path, *words)
     assert (code, err.count("\n")) == (2, 1)
     assert complaint in err
+
+
+def test_judges_may_be_named_as_priors_are_elsewhere(tmp_path, run):
+    path = write_ready_study(tmp_path, 1)
+    assert run("study", "run", path)[0] == 0
+    code, out, _ = run("study", "score", path, "--judges", "pocket,brisque-cpp", "pocket")
+    assert code == 0
+    assert "4 scores by pocket, brisque-cpp" in out

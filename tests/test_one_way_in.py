@@ -179,7 +179,7 @@ def test_folders_say_what_they_leave_out(mixed):
     assert [file.name for file in find_pictures(mixed)] == ["a.png", "b.jfif", "c.jpe"]
     said = left_out(mixed)
     assert said == (
-        "3 files (.gif, .txt, without a suffix) and 1 folders (--recursive takes them, too)"
+        "3 files (.gif, .txt, without a suffix) and 1 folder (--recursive takes them, too)"
     )
     names = [file.relative_to(mixed).as_posix() for file in find_pictures(mixed, True)]
     assert names == ["a.png", "b.jfif", "c.jpe", "sub/d.png", "sub/deep/a.png"]

@@ -10,7 +10,7 @@ from latent_map.comparison.preparation import (
 from PIL import Image, ImageCms
 
 from .sample_files import contents
-from .study_files import write_pictures
+from .study_files import write_pictures, write_ready_study
 
 
 def prepare(tmp_path, **settings):
@@ -129,3 +129,11 @@ def test_names_of_any_language_are_taken(tmp_path, name):
     write_pictures(tmp_path / "photos", 1)
     (tmp_path / "photos" / "picture0.png").rename(tmp_path / "photos" / f"{name}.png")
     assert list(find_sources(PicturesSettings(tmp_path / "photos"))) == [name]
+
+
+def test_what_the_folder_holds_besides_is_told(tmp_path, run, caplog):
+    path = write_ready_study(tmp_path, 1)
+    (tmp_path / "photos" / "moving.gif").write_bytes(b"GIF89a")
+    (tmp_path / "photos" / "more").mkdir()
+    assert run("study", "prepare", path)[0] == 0
+    assert caplog.text.count("left out 1 file (.gif) and 1 folder\n") == 1

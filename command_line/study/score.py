@@ -41,7 +41,8 @@ def run(options: Options) -> int:
     check_rooms(study)
     inputs = read_inputs(study.inputs)
     sizes = {each.picture: (each.width, each.height) for each in inputs}
-    judges = check_judges(study, options.judges, sizes)
+    further = tuple(name for each in options.judges for name in each.replace(",", " ").split())
+    judges = check_judges(study, further, sizes)
     results = finished_results(plan_jobs(study, inputs, options.device))
     if not results:
         raise ValueError(
