@@ -109,7 +109,7 @@ def _words(each: _Argument) -> dict[str, Any]:
     """How argparse is told of an argument."""
     reading = each.metadata.get("reading", {})
     words = {**({} if "type" in reading else _reading(each.hint)), **reading}
-    words["help"] = each.metadata["help"]
+    words["help"] = _help(each)
     if each.metadata.get("kind") == "path":
         words |= {"metavar": "PATH", "type": lambda text: str(named_path(text))}
     optional = each.default is not MISSING
@@ -118,6 +118,15 @@ def _words(each: _Argument) -> dict[str, Any]:
     if each.metadata.get("positional"):
         return words | ({"nargs": "?"} if optional else {})
     return words | {"dest": each.name} | ({} if optional else {"required": True})
+
+
+def _help(each: _Argument) -> str:
+    """What --help says of an argument, with its default unless that is nothing or said already."""
+    text = each.metadata["help"]
+    nothing = each.default in (MISSING, None, "", ()) or each.default is False  # 0 is something
+    if nothing or "default" in text:
+        return text
+    return f"{text} (default: {each.default})"
 
 
 def _reading(hint: Any) -> dict[str, Any]:

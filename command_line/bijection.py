@@ -12,7 +12,7 @@ class BijectionChoice:
     """One of the bijections, and its options; None where not given."""
 
     bijection: str | None = option(
-        "edict calls the network twice a step, the others once; default: the preset's",
+        "edict calls the network twice a step, the others once; default: the preset's, edict",
         default=None,
         choices=tuple(BIJECTIONS),
     )

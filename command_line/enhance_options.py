@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ..map_estimation.settings import MapSettings
 
 
+PRESETS_OWN = "default: the preset's"
 FIDELITY = "low_resolution"
 
 
@@ -41,33 +42,46 @@ class Options:
 
     input: Path = argument("picture file or folder")
     output: Path = option("file, or folder", "-o", "--output")
-    preset: str = option("fast, gentle, strong, turbo, paper, or a baseline", default="fast")
+    preset: str = option(
+        "fast, gentle, strong, turbo, paper, or a baseline: pixel_ascent, pixel_map, no_fidelity",
+        default="fast",
+    )
     prior: PriorChoice
     fidelity: str = option("a measure of docs/fidelity.md", default=FIDELITY)
-    iterations: int | None = option("gradient steps", default=None)
-    steps: int | None = option("diffusion steps T", default=None)
-    lam: float | None = option("weight of the prior, lambda", default=None)
-    strength: float | None = option("share of the noise to invert, in (0, 1]", default=None)
+    iterations: int | None = option(f"gradient steps; {PRESETS_OWN}", default=None)
+    steps: int | None = option(f"diffusion steps T, 1 to 1000; {PRESETS_OWN}", default=None)
+    lam: float | None = option(f"weight of the prior, lambda; {PRESETS_OWN}", default=None)
+    strength: float | None = option(
+        f"share of the noise to invert, in (0, 1]; {PRESETS_OWN}", default=None
+    )
     bijection: BijectionChoice
     start: Start | None = option(
         "where the ascent starts: at the input, at the model's estimate of the clean picture, or "
         "at a sample of the model; default: the preset's",
         default=None,
     )
-    blend: float | None = option("share of the estimate in the start, in (0, 1]", default=None)
-    draws: int | None = option(
-        "noises that an estimate is the mean of, or samples to choose from", default=None
+    blend: float | None = option(
+        f"share of the estimate in the start, in (0, 1]; {PRESETS_OWN}", default=None
     )
-    seed: int | None = option("of these noises", default=None)
+    draws: int | None = option(
+        "noises that an estimate is the mean of, or samples to choose from, 1 to 64; "
+        f"{PRESETS_OWN}",
+        default=None,
+    )
+    seed: int | None = option(f"of these noises; {PRESETS_OWN}", default=None)
     typicality: float | None = option(
-        "weight of the noise's typicality, which keeps the picture natural; 0 is the paper's",
+        "weight of the noise's typicality, which keeps the picture natural; 0 is the paper's; "
+        f"{PRESETS_OWN}",
         default=None,
     )
     expectation: float | None = option(
-        "weight of closeness to what the model expects of the picture; 0 is the paper's",
+        "weight of closeness to what the model expects of the picture; 0 is the paper's; "
+        f"{PRESETS_OWN}",
         default=None,
     )
-    memory: Memory | None = option("what a gradient keeps: see docs/architecture.md", default=None)
+    memory: Memory | None = option(
+        f"what a gradient keeps: see docs/architecture.md; {PRESETS_OWN}", default=None
+    )
     report: Path | None = option("JSON file", default=None)
     sheet: Path | None = option("before/after picture (one input)", default=None)
     compare: Path | None = option(

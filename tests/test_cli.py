@@ -2,11 +2,13 @@
 
 import argparse
 import re
+from argparse import _SubParsersAction
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal
 
 import pytest
+from latent_map.__main__ import _parser
 from latent_map.command_line import COMMANDS, GROUPS
 from latent_map.command_line.arguments import (
     add_arguments,
@@ -57,6 +59,31 @@ def test_options_of_every_backbone_type_are_taken(run):
             flag = f" --{each.name.replace('_', '-')}"
             internal = each.metadata.get("internal", False)
             assert (re.search(rf"{flag}\b(?!-)", out) is None) == internal, flag
+
+
+def commands():
+    """Every command as its words, with its parser's arguments but for hidden ones and --help."""
+    for name in COMMANDS:
+        for words in [[name, each] for each in GROUPS[name]] if name in GROUPS else [[name]]:
+            parser = _parser(words)
+            for word in words:
+                (inner,) = (a for a in parser._actions if isinstance(a, _SubParsersAction))
+                parser = inner.choices[word]
+            shown = (a for a in parser._actions if a.help != argparse.SUPPRESS)
+            yield pytest.param([a for a in shown if a.dest != "help"], id=" ".join(words))
+
+
+@pytest.mark.parametrize("actions", commands())
+def test_help_and_document_tell_every_option_and_its_default(actions):
+    document = (Path(__file__).parents[1] / "docs" / "command_line.md").read_text()
+    for action in actions:
+        assert action.help, action.dest
+        if action.default not in (None, (), "") and action.default is not False:
+            assert re.search(
+                rf"default\W.*{action.default}|{action.default} \(default", action.help
+            )
+        for flag in (flag for flag in action.option_strings if flag.startswith("--")):
+            assert re.search(rf"{flag}\b(?!-)", document), flag
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,8 +32,8 @@ class EdictOptions:
     mixing: float | None = field(
         default=None,
         metadata={
-            "help": "p in (0.5, 1] of edict; default: the preset's, else the paper's "
-            "0.93 ** (50 / T), or 0.93 for T below 6"
+            "help": "p in (0.5, 1] of edict; default: the preset's if there is one, else the "
+            "paper's 0.93 ** (50 / T), or 0.93 for T below 6"
         },
     )
     order: Order = field(

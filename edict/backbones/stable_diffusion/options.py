@@ -27,14 +27,22 @@ class StableDiffusionOptions:
 
     path: str = field(metadata={"kind": "path", "internal": True})
     control_strength: float = field(default=1.0, metadata={"help": "of the ControlNet, default 1"})
-    prompt: str = field(default="", metadata={"help": "default: empty"})
+    prompt: str = field(
+        default="", metadata={"help": "what the picture shows, in words; default: empty"}
+    )
     negative: str = field(
         default="", metadata={"help": "negative prompt, used with --cfg; default: empty"}
     )
     cfg: float = field(
         default=1.0, metadata={"help": "guidance, default 1; others double the cost"}
     )
-    dtype: Precision = field(default="auto", metadata={"help": ""})
+    dtype: Precision = field(
+        default="auto",
+        metadata={
+            "help": "precision of the network; default: auto, which is float32 on the CPU and "
+            "bfloat16 where a GPU has it, else float16"
+        },
+    )
     tokenizer: str = field(default="", metadata={"kind": "path", "internal": True})
 
     def __post_init__(self):
