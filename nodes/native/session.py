@@ -6,6 +6,7 @@ from contextvars import ContextVar
 from typing import Any
 
 _current: ContextVar["Session | None"] = ContextVar("native_session", default=None)
+_open: list["Session"] = []  # autograd walks back in threads of its own, which have no context
 
 
 class Session:
@@ -51,14 +52,16 @@ class Session:
 def native_session() -> Iterator[None]:
     """The scope in which ComfyUI's models may be used; everything is given back at its end."""
     with ExitStack() as exits:
-        token = _current.set(Session(exits))
-        exits.callback(_current.reset, token)
+        session = Session(exits)
+        exits.callback(_current.reset, _current.set(session))
+        exits.callback(_open.remove, session)
+        _open.append(session)
         yield
 
 
 def current_session() -> Session:
     """The running node's session. Raises RuntimeError outside of a node."""
-    session = _current.get()
+    session = _current.get() or (_open[-1] if _open else None)
     if session is None:
         raise RuntimeError("ComfyUI's models can be used only while a node of this pack runs")
     return session

@@ -165,7 +165,7 @@ def state(tiny, control=None):
         "hint_left": control is not None and control.cond_hint is not None,
         "attention_left": attention.optimized_attention is not CORE_ATTENTION,
         "in_training": getattr(mm, "in_training", False),
-        "session_left": native_session._current.get() is not None,
+        "session_left": native_session._current.get() is not None or bool(native_session._open),
         "mode_left": torch.is_inference_mode_enabled(),
     }
 

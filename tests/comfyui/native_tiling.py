@@ -1,6 +1,8 @@
 """Checks of native models on tiles, in numbers."""
 
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from latent_map.edict.bijections.edict import EdictOptions
@@ -22,6 +24,9 @@ from native_process import (
     picture,
     state,
 )
+
+sys.path.append(str(Path(__file__).parents[1]))
+from autograd_thread import gradients_in_another_thread
 
 TILE = 128  # pixels
 OPTIONS = InversionOptions(2, tile=TILE, bijection=EdictOptions(0.93))
@@ -75,7 +80,8 @@ def check_tiles(kind="sd15", cfg="1", control="", memory="store"):
         }
 
     latents, whole, calls = in_node(invert)
-    found = in_node(differentiate)
+    with gradients_in_another_thread():  # as on a GPU, where nothing of the node's context is there
+        found = in_node(differentiate)
     after = ksampler(load(kind)._replace(model=tiny.model, vae=tiny.vae))
     return found | {
         "counted": calls,
