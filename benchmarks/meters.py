@@ -9,12 +9,15 @@ import gc
 import json
 import resource
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 KIB, MIB = 2**10, 2**20
 # Freed blocks go back to the system at once, so that resident memory is what tensors hold.
@@ -80,6 +83,39 @@ def tensor_peak_mib(function: Callable[[], Any], device: str) -> float:
         held += event["args"]["Bytes"]
         most = max(most, held)
     return most / MIB
+
+
+class Living(TorchDispatchMode):
+    """What tensors made inside hold at once, in bytes; of fake tensors, too, which hold nothing.
+
+    Attributes:
+        now, most: bytes.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.most = 0
+        self._living: dict[int, int] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Count what the operation has made anew."""
+        given = {storage._cdata for storage in _storages((args, kwargs))}
+        result = func(*args, **(kwargs or {}))
+        for storage in _storages(result):
+            key = storage._cdata
+            if key not in given and key not in self._living:
+                self._living[key] = storage.nbytes()
+                self.now += storage.nbytes()
+                self.most = max(self.most, self.now)
+                weakref.finalize(storage, self._gone, key)
+        return result
+
+    def _gone(self, key: int) -> None:
+        self.now -= self._living.pop(key)
+
+
+def _storages(tree: Any) -> list[torch.UntypedStorage]:
+    return [leaf.untyped_storage() for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor)]
 
 
 def _status(field: str) -> float:

@@ -12,6 +12,7 @@ from ..files.devices import exact
 from .bijections.bijection import Bijection, LatentPair
 from .inversion_options import InversionOptions
 from .protocols import Backbone, Codec
+from .recomputed import recomputed
 from .tape import Tape
 from .tiling.binding import smaller_tile, tile_that_fits, tiled
 
@@ -96,7 +97,7 @@ def bind_picture(backbone: Backbone, picture: Tensor, options: InversionOptions)
     padded = pad(picture, backbone.multiple)
     tile = tile_that_fits(backbone, padded) if options.tile == "auto" else options.tile
     schedule = backbone.schedule(options.steps, options.spacing).last(options.strength)
-    binding = backbone.bind(padded)
+    binding = recomputed(backbone.bind(padded))
     if tile is not None:
         binding = tiled(binding, padded, tile, backbone)
     bijection = options.bijection.couple(binding.denoiser, schedule, options.steps)

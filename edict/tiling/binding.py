@@ -9,6 +9,7 @@ from torch import Tensor
 from ..gradients import plain_calls
 from ..memory import FREE_SHARE, free_memory, graph_bytes
 from ..protocols import Backbone, Binding, Denoiser
+from ..recomputed import share_kept
 from .codec import TiledCodec
 from .tiles import TiledDenoiser, tiling
 
@@ -96,11 +97,13 @@ def tile_that_fits(backbone: Backbone, picture: Tensor) -> int | None:
     area, batch, budget = part[0, 0].numel(), len(picture), FREE_SHARE * free
     with plain_calls():  # replayed ones keep nothing, and need an activation's room all the same
         per_pixel = batch * graph_bytes(_at_probe_label(binding.denoiser), latent) / area
-    # Both latents of the pair are decoded at once; on tiles one by one.
-    decoder = 0.0
-    if hasattr(binding.codec, "vae"):
-        decoder = graph_bytes(binding.codec.decode, latent) / area
-    if max(per_pixel, 2 * batch * decoder) * height * width <= budget:
+    whole = decoder = 0.0
+    if hasattr(codec := binding.codec, "vae"):
+        kept = graph_bytes(codec.decode, latent) / area
+        decoder = kept * share_kept(codec)  # on tiles one by one
+        cells = height * width * latent[0, 0].numel() // area
+        whole = 2 * batch * kept * share_kept(codec, 2 * batch, cells)  # both of EDICT's pair
+    if max(per_pixel, whole) * height * width <= budget:
         return None
     tile = -(-max(height, width) // multiple) * multiple
     while tile > side and (
