@@ -66,15 +66,18 @@ class FakeCuda:
 
     def network(self, real: nn.Module, dtype: torch.dtype | None = None) -> Any:
         """A copy of a frozen network on the device, its weights of a type if one is given."""
-        copy = deepcopy(real)
-        for module in copy.modules():  # one by one: `to` asks for the device
+        return self.moved(deepcopy(real), dtype)
+
+    def moved(self, network: nn.Module, dtype: torch.dtype | None = None) -> nn.Module:
+        """The same network, its weights replaced by fake ones on the device."""
+        for module in network.modules():  # one by one: `to` asks for the device
             for name, value in module._parameters.items():
                 if value is not None:
                     module._parameters[name] = self._frozen(value, dtype)
             for name, value in module._buffers.items():
                 if value is not None:
                     module._buffers[name] = self.tensor(value)
-        return copy
+        return network
 
     def _frozen(self, real: Tensor, dtype: torch.dtype | None) -> nn.Parameter:
         fake = self.tensor(real.detach(), dtype)

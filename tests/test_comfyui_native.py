@@ -47,6 +47,8 @@ GRAPHS = [
     *("graphs:sd15", "graphs:sdxl:4", "graphs:sd15_v:1:control", "graphs:sd15:4:control"),
     *("graphs:sd15:1:carried", "graphs:sd15:1:control:tiles"),
 ]
+CAPTURABLE = ["capturable:sd15", "capturable:sdxl:4", "capturable:sd15_v:4:control"]
+RANGED = "capturable:sd15:1:ranged"
 FAILING = ["failing_graphs:capture", "failing_graphs:replay"]
 PRECISIONS = ["float32", "bfloat16", "float16"]
 TRAPS = ["skip", "attention", "control_attention", "buffers", "dynamic", "decode", "freeze", "move"]
@@ -56,7 +58,7 @@ GROUPS = {
     "half": [f"half:{precision}" for precision in PRECISIONS],
     "samplers": ["sampler:sd15", "sampler:sd15:control", "sampler:sd3", "moves"],
     "nodes": ["nodes:sd15", "nodes:sdxl", "nodes:sd3", "nodes:flux", "batch"],
-    "graphs": [*GRAPHS, *FAILING, "no_graphs"],
+    "graphs": [*GRAPHS, *FAILING, *CAPTURABLE, RANGED, "no_graphs"],
     "kept": ["kept", "kept_noise"],
     "traps": [f"trap_{name}" for name in TRAPS],
     "tiles": [*TILES, "windows", "no_tiles"],
@@ -120,6 +122,17 @@ def test_replayed_calls_have_the_plain_ones_bits(found, check):
     assert not result["warned"]
     assert result["after"]
     assert result["left"] == dict.fromkeys(result["left"], 0)
+
+
+@pytest.mark.parametrize("check", CAPTURABLE)
+def test_a_call_does_nothing_that_a_capture_forbids(found, check):
+    assert found(check)["forbidden"] == found(check)["warned"] == []
+
+
+def test_a_control_that_looks_at_the_level_would_be_seen(found):
+    ((operation, where),) = found(RANGED)["forbidden"]
+    assert operation.startswith("aten._local_scalar_dense")
+    assert where.startswith("controlnet.py")
 
 
 @pytest.mark.parametrize("check", FAILING)

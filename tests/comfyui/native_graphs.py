@@ -6,13 +6,17 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import comfy.model_management as mm
 import torch
+from latent_map.edict.backbones.graphed import GraphedDenoiser
 from latent_map.edict.inversion import invert_picture
 from latent_map.nodes.native import backbone as native_backbone
+from latent_map.nodes.native.conditioning import controls_of
 from latent_map.nodes.native.graphs import graphed, reasons
 from native_process import (
     OPTIONS,
     backbone,
+    changed,
     energy_and_gradient,
     in_node,
     ksampler,
@@ -25,6 +29,7 @@ from native_tiling import OPTIONS as TILED
 from native_tiling import carrying, wide
 
 sys.path.append(str(Path(__file__).parents[1]))
+from fake_cuda import FakeCuda, forbidden
 from simulated_capture import SimulatedCapture
 
 
@@ -149,3 +154,37 @@ def cannot_be_captured():
     yield "patch", patched, None
     yield "start_percent", held, None
     yield "half control", early, None
+
+
+def check_capturable(kind="sd15", cfg="1", control=""):
+    """What a capture of the model's call would forbid, as fake CUDA tensors see it.
+
+    A "ranged" control looks at the noise level in each call, as ComfyUI leaves it.
+    """
+    tiny, net = load(kind), load_control() if control else None
+    device = FakeCuda()
+
+    def walk():
+        bound = backbone(tiny, float(cfg), net, acceleration="graph")
+        plain = bound.bind(picture()).denoiser
+        call = plain.call()
+        if isinstance(call, GraphedDenoiser):
+            call = call.inner
+        on_device = replace(
+            call.holding({name: device.tensor(each) for name, each in call.bound().items()}),
+            inner=device.moved(call.inner),
+            device=torch.device("cuda"),
+            sampling=replace(call.sampling, sigmas=device.tensor(call.sampling.sigmas)),
+        )
+        for part in controls_of(on_device.conds):
+            part.control_model = device.moved(part.control_model)
+            part.load_device = torch.device("cuda")
+            part.timestep_range = (1e9, 0.0) if control == "ranged" else part.timestep_range
+        latent = device.tensor(torch.zeros(plain.shape, dtype=torch.float64))
+        label = device.tensor(torch.zeros(1))
+        # It asks the driver, for whom a device must be there.
+        with changed(mm, "get_free_memory", lambda *_: 1e12), device.entered():
+            return forbidden(lambda: on_device(latent, label))
+
+    found, _, warned = simulated(walk)
+    return {"forbidden": [list(each) for each in found], "warned": warned}
