@@ -31,14 +31,16 @@ def test_out_of_memory_names_the_remedy(folder, run, monkeypatch, fail, command)
         "score": (prior_module, "check_prior"),
     }[command]
     monkeypatch.setattr(module, name, fail)
-    output = [] if command == "score" else ["-o", "old.png"]
+    old = folder / ("old.state" if command == "invert" else "old.png")
+    old.write_bytes(b"an older picture")
+    output = [] if command == "score" else ["-o", old.name]
     prior = [] if command == "invert" else ["--prior", "niqe"]
     code, out, err = run(command, "good.png", *output, *prior)
     assert (code, out) == (3, "")
     assert err.count("\n") == 1
     assert "out of memory" in err
     assert "smaller picture" in err
-    assert (folder / "old.png").read_bytes() == b"an older picture"
+    assert old.read_bytes() == b"an older picture"
 
 
 def test_other_errors_about_memory_are_told_as_they_are(folder, run, monkeypatch):
@@ -73,16 +75,19 @@ def test_a_result_that_cannot_be_written_is_kept_elsewhere(folder, run, monkeypa
 
 
 @pytest.mark.parametrize(
-    "command", [f"enhance good.png -o old.png {' '.join(QUICK)}", "invert good.png -o old.png"]
+    ("command", "old"), [(f"enhance {' '.join(QUICK)}", "old.png"), ("invert", "old.state")]
 )
-def test_a_full_disk_everywhere_is_named_and_the_old_file_stays(folder, run, monkeypatch, command):
+def test_a_full_disk_everywhere_is_named_and_the_old_file_stays(
+    folder, run, monkeypatch, command, old
+):
+    (folder / old).write_bytes(b"an older picture")
     monkeypatch.setattr(os, "fsync", out_of_room)
-    code, _, err = run(*command.split(), *("--steps", "6"))
+    code, _, err = run(*command.split(), "good.png", "-o", old, "--steps", "6")
     assert code == 3
     assert err.count("\n") == 1
-    assert "old.png" in err
+    assert old in err
     assert "free some space" in err
-    assert (folder / "old.png").read_bytes() == b"an older picture"
+    assert (folder / old).read_bytes() == b"an older picture"
     assert not list(folder.glob(".latent-map-*"))
 
 

@@ -241,7 +241,7 @@ def test_nothing_is_chosen_before_results_are_there(tmp_path, run):
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        (("--workers", "0"), "give 1 or more"),
+        (("--workers", "0"), "give 1 to 1024"),
         (("--workers", "2", "--scheduler", "tcp://x:1"), "leave it or --scheduler out"),
         (("--device", "cuda:77"), "no device"),
     ],
