@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..files.constants import carried
 from .choices import Planes
 from .planes import gaussian_window, magnitude, on_planes
 
@@ -44,7 +45,7 @@ def _distance(x: Tensor, y: Tensor) -> Tensor:
     height, width = index.shape[-2:]
     sigma = (height + WINDOW - 1) / 4
     rows, columns = gaussian_window(height, sigma), gaussian_window(width, sigma)
-    loss = torch.einsum("nohw,h,w->no", 1 - index, rows.to(x), columns.to(x))
+    loss = torch.einsum("nohw,h,w->no", 1 - index, carried(rows, x), carried(columns, x))
     return loss.mean(1)
 
 
@@ -58,9 +59,10 @@ def complex_bands(plane: Tensor) -> Tensor:
     height, width = plane.shape[-2:]
     level = min(LEVEL, int(math.log2(min(height, width) / 8)) + 1)
     masks, rows, columns = _masks(height, width, level)
-    spectrum = torch.fft.fft2(plane)[:, rows.to(plane.device)][:, :, columns.to(plane.device)]
+    rows, columns = (carried(kept, plane, kept.dtype) for kept in (rows, columns))
+    spectrum = torch.fft.fft2(plane)[:, rows][:, :, columns]
     scale = masks.shape[-2] * masks.shape[-1] / (height * width)
-    return torch.fft.ifft2(spectrum[:, None] * masks.to(plane)) * scale
+    return torch.fft.ifft2(spectrum[:, None] * carried(masks, plane)) * scale
 
 
 @lru_cache(maxsize=4)

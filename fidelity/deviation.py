@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..files.constants import constant
 from .choices import Planes
 from .planes import (
     convolve,
@@ -62,7 +63,7 @@ def _gmsd(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _edges(plane: Tensor) -> Tensor:
-    kernel = plane.new_tensor(PREWITT)
+    kernel = constant(PREWITT, plane)
     plane = F.pad(plane, (1, 1, 1, 1))
     return magnitude(convolve(plane, kernel), convolve(plane, kernel.T))
 

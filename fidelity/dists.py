@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..files.constants import carried, constant
 from .networks import VGG16_LAYERS, FeatureNetwork, load_weights
 from .planes import check_pair, safe_root, similarity
 from .tables import table
@@ -37,7 +38,7 @@ class Dists:
         Raises: ValueError if shapes differ or a side is below 16.
         """
         check_pair(x, x_init)
-        alpha, beta = (table(f"dists.{name}").to(x) for name in ("alpha", "beta"))
+        alpha, beta = (carried(table(f"dists.{name}"), x) for name in ("alpha", "beta"))
         total = alpha.sum() + beta.sum()
         loss = torch.zeros_like(x[:, 0, 0, 0])
         maps = zip(self._maps(x), self._maps(x_init), strict=True)
@@ -48,7 +49,7 @@ class Dists:
         return loss / total
 
     def _maps(self, x: Tensor) -> list[Tensor]:
-        mean, spread = (x.new_tensor(row)[:, None, None] for row in (MEAN, SPREAD))
+        mean, spread = (constant(row, x)[:, None, None] for row in (MEAN, SPREAD))
         return [x, *self.features((x - mean) / spread)]
 
 

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..files.constants import carried, constant
 from .planes import (
     check_pair,
     convolve,
@@ -65,7 +66,7 @@ def weighted_mean(score: Tensor, weight: Tensor) -> Tensor:
 
 def scharr_magnitude(plane: Tensor) -> Tensor:
     """Gradient magnitude of (N, 1, H, W), zeros beyond the border."""
-    kernel = plane.new_tensor(SCHARR)
+    kernel = constant(SCHARR, plane)
     plane = F.pad(plane, (1, 1, 1, 1))
     return magnitude(convolve(plane, kernel), convolve(plane, kernel.T))
 
@@ -73,7 +74,7 @@ def scharr_magnitude(plane: Tensor) -> Tensor:
 def phase_congruency(plane: Tensor) -> Tensor:
     """Where the Fourier components of (N, H, W) are in phase, shape (N, H, W), in [0, 1]."""
     filters, noise_gains = _filter_bank(*plane.shape[-2:])
-    filters = filters.to(plane)
+    filters = carried(filters, plane)
     spectrum = torch.fft.fft2(plane)
     energies, amplitudes = torch.zeros_like(plane), torch.zeros_like(plane)
     for bank, gain in zip(filters, noise_gains, strict=True):

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..files.constants import carried
 from ..files.devices import in_float64
 from .choices import Planes
 from .planes import convolve, on_planes, pad
@@ -90,12 +91,14 @@ def _information_ratio(x: Tensor, y: Tensor, noise: float) -> Tensor:
 
 def _bands(plane: Tensor) -> list[list[Tensor]]:
     """The two oriented bands of each level, finest first, (N, 1, h, w)."""
-    low = convolve(pad(plane, (2, 2), "inner"), table("sp5.low"))
+    bands, lower = (carried(table(f"sp5.{name}"), plane) for name in ("bands", "lower"))
+    low = convolve(pad(plane, (2, 2), "inner"), carried(table("sp5.low"), plane))
     levels = []
     while len(levels) < LEVELS and (not levels or min(low.shape[-2:]) >= SMALLEST_BAND):
         padded = pad(low, (3, 3), "inner")
-        levels.append([convolve(padded, table("sp5.bands")[band]) for band in BANDS])
-        low = convolve(pad(low, (4, 4), "inner"), table("sp5.lower"), stride=2)
+        levels.append([convolve(padded, bands[band]) for band in BANDS])
+        bands, lower = (carried(table(f"sp5.{name}"), plane) for name in ("bands", "lower"))
+    low = convolve(pad(low, (4, 4), "inner"), lower, stride=2)
     return levels
 
 

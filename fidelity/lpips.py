@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..files.constants import carried, constant
 from .networks import ALEXNET_LAYERS, VGG16_LAYERS, FeatureNetwork, load_weights
 from .planes import check_pair, safe_root
 from .tables import table
@@ -48,12 +49,12 @@ class Lpips:
         total = torch.zeros_like(x[:, 0, 0, 0])
         maps = zip(self._maps(x), self._maps(x_init), strict=True)
         for layer, (a, b) in enumerate(maps):
-            weight = table(f"lpips.{self.network}.{layer}").to(x)[:, None, None]
+            weight = carried(table(f"lpips.{self.network}.{layer}"), x)[:, None, None]
             total = total + (weight * (a - b).square()).sum(1).flatten(1).mean(1)
         return total
 
     def _maps(self, x: Tensor) -> list[Tensor]:
-        mean, spread = (x.new_tensor(row)[:, None, None] for row in (MEAN, SPREAD))
+        mean, spread = (constant(row, x)[:, None, None] for row in (MEAN, SPREAD))
         maps = self.features((2 * x - 1 - mean) / spread)
         return [m / (safe_root(m.square().sum(1, keepdim=True)) + NORM_FLOOR) for m in maps]
 

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from ..files.constants import carried
 from .choices import Planes
 from .planes import magnitude, on_planes, safe_root
 
@@ -124,7 +125,7 @@ def _perceived(plane: Tensor) -> Tensor:
     power = torch.where(bright, plane, DARKEST) ** LIGHTNESS_POWER
     slope = LIGHTNESS_POWER * DARKEST ** (LIGHTNESS_POWER - 1)
     lightness = LIGHTNESS_SCALE * (power + torch.where(bright, 0, slope * (plane - DARKEST)))
-    sensitivity = _contrast_sensitivity(*plane.shape[-2:]).to(plane)
+    sensitivity = carried(_contrast_sensitivity(*plane.shape[-2:]), plane)
     return torch.fft.ifft2(torch.fft.fft2(lightness) * sensitivity).real
 
 

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..files.constants import constant
 from .choices import Planes
 from .planes import gaussian_window, log_similarity, on_planes, similarity, smooth
 
@@ -31,7 +32,7 @@ def ms_ssim_distance(x: Tensor, x_init: Tensor, planes: Planes = "rgb") -> Tenso
 
 def _distance(x: Tensor, y: Tensor) -> Tensor:
     scales = _scales(min(x.shape[-2:]))
-    weights = x.new_tensor(WEIGHTS[:scales]) / sum(WEIGHTS[:scales])
+    weights = constant(WEIGHTS[:scales], x) / sum(WEIGHTS[:scales])
     window = gaussian_window(WINDOW, 1.5)
     logarithms = []
     for scale in range(scales):

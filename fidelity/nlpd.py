@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..files.constants import carried, constant
 from .choices import Planes
 from .planes import convolve, on_planes, pad, safe_root
 
@@ -43,9 +44,9 @@ def _distance(x: Tensor, y: Tensor) -> Tensor:
 
 def _pyramid(plane: Tensor) -> list[Tensor]:
     bands = []
-    for neighbours, constant in NORMALISATION[:-1]:
-        low = convolve(pad(plane, (2, 2), "edge"), _kernel(), stride=2)
-        bands.append(_normalise(plane - _expand(low, plane.shape[-2:]), neighbours, constant))
+    for neighbours, floor in NORMALISATION[:-1]:
+        low = convolve(pad(plane, (2, 2), "edge"), carried(_kernel(), plane), stride=2)
+        bands.append(_normalise(plane - _expand(low, plane.shape[-2:]), neighbours, floor))
         plane = low
     return [*bands, _normalise(plane, *NORMALISATION[-1])]
 
@@ -56,13 +57,15 @@ def _expand(low: Tensor, size: torch.Size) -> Tensor:
     spread[..., ::2, ::2] = 4 * low
     height, width = size
     # Two of the four added rows make the kernel fit; the others are the padded samples.
-    return convolve(F.pad(spread, (2, 2, 2, 2)), _kernel())[..., 2 : 2 + height, 2 : 2 + width]
+    return convolve(F.pad(spread, (2, 2, 2, 2)), carried(_kernel(), low))[
+        ..., 2 : 2 + height, 2 : 2 + width
+    ]
 
 
-def _normalise(band: Tensor, neighbours: tuple[float, ...], constant: float) -> Tensor:
+def _normalise(band: Tensor, neighbours: tuple[float, ...], floor: float) -> Tensor:
     above, left, right, below = neighbours
-    kernel = torch.tensor(((0, above, 0), (left, 0, right), (0, below, 0)), dtype=torch.float64)
-    return band / (constant + convolve(F.pad(band.abs(), (1, 1, 1, 1)), kernel))
+    kernel = constant(((0.0, above, 0.0), (left, 0.0, right), (0.0, below, 0.0)), band)
+    return band / (floor + convolve(F.pad(band.abs(), (1, 1, 1, 1)), kernel))
 
 
 @lru_cache(maxsize=1)

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..files.constants import carried, constant
 from .choices import Planes, check_choice
 
 PlaneMeasure = Callable[[Tensor, Tensor], Tensor]
@@ -32,7 +33,7 @@ def check_pair(x: Tensor, x_init: Tensor) -> None:
 
 def mix_channels(x: Tensor, rows: tuple[tuple[float, float, float], ...]) -> Tensor:
     """Linear combinations of the colour channels, (B, 3, H, W) -> (B, len(rows), H, W)."""
-    return torch.einsum("kc,bchw->bkhw", x.new_tensor(rows), x)
+    return torch.einsum("kc,bchw->bkhw", constant(rows, x), x)
 
 
 def on_planes(measure: PlaneMeasure, x: Tensor, x_init: Tensor, planes: Planes) -> Tensor:
@@ -65,15 +66,16 @@ def pad(plane: Tensor, margins: tuple[int, int], mirror: Literal["edge", "inner"
     """
     for axis in (-2, -1):
         index = _mirrored(plane.shape[axis], margins, mirror == "edge")
-        plane = plane.index_select(axis, torch.tensor(index, device=plane.device))
+        plane = plane.index_select(axis, carried(index, plane, torch.int64))
     return plane
 
 
-def _mirrored(length: int, margins: tuple[int, int], repeat_edge: bool) -> list[int]:
+@lru_cache(maxsize=64)
+def _mirrored(length: int, margins: tuple[int, int], repeat_edge: bool) -> Tensor:
     period = 2 * length if repeat_edge else max(1, 2 * length - 2)
     last = period - 1 if repeat_edge else period
     folded = [i % period for i in range(-margins[0], length + margins[1])]
-    return [i if i < length else last - i for i in folded]
+    return torch.tensor([i if i < length else last - i for i in folded])
 
 
 def convolve(plane: Tensor, kernel: Tensor, stride: int = 1) -> Tensor:
@@ -91,6 +93,7 @@ def gaussian_window(size: int, sigma: float) -> Tensor:
 
 def smooth(plane: Tensor, window: Tensor) -> Tensor:
     """Separable correlation of (N, 1, H, W) with a 1-D window, where it fits."""
+    window = carried(window, plane)
     return convolve(convolve(plane, window[:, None]), window[None, :])
 
 

@@ -5,6 +5,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from ..files.constants import carried, constant
 from .fsim import scharr_magnitude, weighted_mean
 from .planes import check_pair, log_similarity, mix_channels, safe_root, shrink_to_256, similarity
 
@@ -57,7 +58,7 @@ def saliency(x: Tensor) -> Tensor:
     Returns: shape (B, 1, H, W), scaled to [0, 1].
     """
     lab = rgb_to_lab(x)
-    band_pass, centre = (tensor.to(x) for tensor in _priors(*x.shape[-2:]))
+    band_pass, centre = (carried(tensor, x) for tensor in _priors(*x.shape[-2:]))
     filtered = torch.fft.ifft2(torch.fft.fft2(lab) * band_pass).real
     structure = safe_root(filtered.square().sum(1, keepdim=True))
     warmth = _to_unit_range(lab[:, 1:]).square().sum(1, keepdim=True)
@@ -68,7 +69,7 @@ def rgb_to_lab(x: Tensor) -> Tensor:
     """sRGB in [0, 1] to CIE L*a*b*, (B, 3, H, W); defined and smooth outside [0, 1] too."""
     curved = x > 0.04045
     linear = torch.where(curved, ((torch.where(curved, x, 1) + 0.055) / 1.055) ** 2.4, x / 12.92)
-    xyz = mix_channels(linear, XYZ) / x.new_tensor(WHITE)[:, None, None]
+    xyz = mix_channels(linear, XYZ) / constant(WHITE, x)[:, None, None]
     curved = xyz > LAB_EDGE**3
     roots = torch.where(curved, torch.where(curved, xyz, 1) ** (1 / 3), 0)
     f = torch.where(curved, roots, xyz / (3 * LAB_EDGE**2) + 4 / 29)

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..files.constants import constant
 from ..files.weights import fill_module, find_tensors, read_weights
 from .prior import Scorer
 from .pyiqa.networks import guarded
@@ -59,7 +60,7 @@ def arniqa(encoder: nn.Module, slope: Tensor, offset: Tensor, scale: tuple[float
     worst, best = scale
 
     def features(image: Tensor) -> Tensor:
-        mean, deviation = (image.new_tensor(v).view(3, 1, 1) for v in (MEAN, DEVIATION))
+        mean, deviation = (constant(v, image).view(3, 1, 1) for v in (MEAN, DEVIATION))
         return F.normalize(encoder((image - mean) / deviation).flatten(1), dim=1)
 
     def score(image: Tensor) -> Tensor:

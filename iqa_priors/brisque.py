@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..files.constants import constant
 from ..files.devices import complete_device, exact
 from ..files.weights import read_table
 from .natural_scenes import (
@@ -129,7 +130,7 @@ def neighbours(z: Tensor, down: int, right: int) -> Tensor:
 
 def halve(y: Tensor) -> Tensor:
     """Half size as OpenCV has it: cubic (-0.75), not antialiased; an odd last line is left out."""
-    weights = y.new_tensor([-3, 19, 19, -3]).view(1, 1, 1, 4) / 32
+    weights = constant((-3, 19, 19, -3), y).view(1, 1, 1, 4) / 32
     for _ in range(2):  # columns, then rows
         y = F.pad(y[..., : y.shape[-1] // 2 * 2], (1, 1, 0, 0), mode="replicate")
         y = F.conv2d(y, weights, stride=(1, 2)).mT

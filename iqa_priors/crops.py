@@ -7,11 +7,14 @@ published rules leave out up to a third of the pixels, which then have no gradie
 
 import math
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
+
+from ..files.constants import carried
 
 Position = tuple[int, int]
 CHUNK = 4  # crops at once: the memory of a picture of any size is that of so many crops
@@ -55,6 +58,12 @@ def pixel_weights(height: int, width: int, size: int, positions: Sequence[Positi
         positions: corners; pixels that no crop sees are left out of the mean.
     Returns: (len(positions),), float64, sum 1, on the CPU.
     """
+    return _pixel_weights(height, width, size, tuple(positions))
+
+
+@lru_cache(maxsize=16)
+@torch.inference_mode(False)  # later callers may want a gradient
+def _pixel_weights(height: int, width: int, size: int, positions: tuple[Position, ...]) -> Tensor:
     inverse = 1 / _coverage(height, width, size, positions).clamp_min(1)
     sums = [inverse[top : top + size, left : left + size].sum() for top, left in positions]
     weights = torch.stack(sums)
@@ -96,12 +105,19 @@ def mean_over_crops(
     outputs = crop_outputs(network, image, positions, size, chunk)
     if weights is None:
         weights = pixel_weights(height, width, size, positions)
-    return (outputs * weights.to(outputs).view(1, -1, *[1] * (outputs.ndim - 2))).sum(1)
+    weights = carried(weights, outputs)
+    return (outputs * weights.view(1, -1, *[1] * (outputs.ndim - 2))).sum(1)
 
 
 def equal_weights(positions: Sequence[Position]) -> Tensor:
     """The weights of a plain mean over crops, (len(positions),), float64."""
-    return torch.full((len(positions),), 1 / len(positions), dtype=torch.float64)
+    return _equal_weights(len(positions))
+
+
+@lru_cache(maxsize=16)
+@torch.inference_mode(False)
+def _equal_weights(count: int) -> Tensor:
+    return torch.full((count,), 1 / count, dtype=torch.float64)
 
 
 def crop_outputs(

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..files.constants import constant
 from ..files.devices import complete_device, exact
 from ..files.weights import read_table
 from .natural_scenes import (
@@ -116,7 +117,7 @@ def crop_to_blocks(y: Tensor) -> Tensor:
 
 def halve(y: Tensor) -> Tensor:
     """Half size as by MATLAB's imresize(y, 0.5): antialiased bicubic, edges mirrored."""
-    weights = y.new_tensor([-3, -9, 29, 111, 111, 29, -9, -3]).view(1, 1, 1, 8) / 256
+    weights = constant((-3, -9, 29, 111, 111, 29, -9, -3), y).view(1, 1, 1, 8) / 256
     for _ in range(2):  # columns, then rows
         y = torch.cat([y[..., :3].flip(-1), y, y[..., -3:].flip(-1)], -1)
         y = F.conv2d(y, weights, stride=(1, 2)).mT

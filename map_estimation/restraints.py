@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..files.constants import constant
 from ..files.devices import exact
 
 # Free pictures (n, 3, H, W) to restrained ones, differentiable. It is part of the map from noise to
@@ -155,7 +156,7 @@ def is_grey(picture: Tensor) -> bool:
 
 def keep_grey(free: Tensor) -> Tensor:
     """Pictures (B, 3, H, W) by their luma alone, as ITU-R BT.601 weighs it."""
-    luma = free.new_tensor(LUMA).reshape(1, 3, 1, 1)
+    luma = constant(LUMA, free).reshape(1, 3, 1, 1)
     return (free * luma).sum(1, keepdim=True).expand_as(free)
 
 
@@ -170,7 +171,7 @@ def coarse(image: Tensor, levels: int = LEVELS) -> Tensor:
 
     Source: Starck & Murtagh's cubic B-spline kernel; borders are replicated.
     """
-    kernel = torch.tensor(SPLINE, dtype=image.dtype, device=image.device)
+    kernel = constant(SPLINE, image)
     channels = image.shape[1]
     for level in range(levels):
         reach = 2 * 2**level

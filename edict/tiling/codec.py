@@ -7,7 +7,7 @@ function of its input, whose vector-Jacobian product is taken tile by tile.
 """
 
 from collections.abc import Callable
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 import torch
@@ -87,6 +87,7 @@ class _Half:
         self.function, self.network, self.cells = function, network, cells
         self.inputs, self.outputs = samples
         self.norms: list[FrozenNorms] = []
+        self._covers: dict[tuple[int, ...], list[Tile]] = {}
 
     def __call__(self, x: Tensor) -> Tensor:
         """The whole output (B, C', H', W') of a whole input, in single precision at least."""
@@ -109,11 +110,14 @@ class _Half:
 
     def _cover(self, x: Tensor, outputs: int) -> list[Tile]:
         height, width = (side // self.inputs for side in x.shape[-2:])
-        return cover(height, width, self.cells, self.inputs, outputs)
+        place = height, width, outputs
+        if place not in self._covers:
+            self._covers[place] = cover(height, width, self.cells, self.inputs, outputs)
+        return self._covers[place]
 
     def _placed_calls(self, x: Tensor) -> list[PlacedCall]:
         """Calls of the function on all tiles of an item."""
-        covers = cache(lambda samples: self._cover(x, samples))
+        covers = partial(self._cover, x)
         return [
             PlacedCall(
                 Place(tile.rows.length, tile.columns.length, partial(_weights, covers, index)),

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...files.constants import carried
 from ..gradients import vector_jacobian, with_graph
 from ..protocols import Denoiser, WindowedDenoiser
 
@@ -171,7 +172,7 @@ class Tile:
         return self._weigh(self._window(gradient, self.outputs))
 
     def _weigh(self, y: Tensor) -> Tensor:
-        rows, columns = self.rows.weights.to(y), self.columns.weights.to(y)
+        rows, columns = carried(self.rows.weights, y), carried(self.columns.weights, y)
         return y * rows[:, None] * columns
 
     def _window(self, x: Tensor, samples: int) -> Tensor:

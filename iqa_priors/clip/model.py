@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...files.checksums import sha256_of
+from ...files.constants import constant
 from ...files.outlines import outline
 from ...files.pickles import is_program
 from ...files.reading import reading
@@ -122,7 +123,7 @@ class Clip(nn.Module):
             positions: whether the tower is told positions, resampled to the picture's size; a
                 transformer always is at its own side.
         """
-        mean, deviation = (image.new_tensor(v).view(3, 1, 1) for v in (MEAN, DEVIATION))
+        mean, deviation = (constant(v, image).view(3, 1, 1) for v in (MEAN, DEVIATION))
         normalised = (image - mean) / deviation
         if isinstance(self.visual, ClipResnet):
             features = self.visual(normalised, positions)
