@@ -11,7 +11,7 @@ from torch import Tensor
 from ..edict.memory import return_cached_memory
 from ..files.lack_of_memory import is_out_of_memory
 from .gradient_check import check_judge, check_parts, warn_if_wrong
-from .iterate import Iterate, better_than
+from .iterate import Iterate, Numbers, better_than, read_numbers
 from .objective import Energies, Objective
 from .optimizers import OPTIMIZERS, Optimizer
 from .restraints import Restraint
@@ -181,16 +181,15 @@ class MapSolver:
         with torch.set_grad_enabled(not last):
             images, energies = self._evaluate(latents, descent.variables)
             energy = energies.energy.mean()
-        row = self._record(descent, images.detach(), energies)
-        gradients = None
-        if not last:
-            gradients = self._gradients(energy, latents, descent.variables)
-            if self.progress.iteration == 0:
-                self._check_gradient(descent.variables, latents.detach())
+        gradients = [] if last else self._gradients(energy, latents, descent.variables)
+        numbers = read_numbers(energies, gradients)
+        row = self._record(descent, images.detach(), numbers)
+        if self.progress.iteration == 0 and not last:
+            self._check_gradient(descent.variables, latents.detach())
         self._report(callback, row, images.detach())
         self._moving = True
-        if gradients is not None:
-            self._move(descent, gradients, row.energy)
+        if not last:
+            self._move(descent, gradients, numbers)
         self.progress.iteration += 1
         self._moving = False
 
@@ -226,14 +225,10 @@ class MapSolver:
             if (judge := term.checked) is not None:
                 warn_if_wrong("prior", check_judge(judge, pictures))
 
-    def _record(self, descent: Descent, images: Tensor, energies: Energies) -> TraceRow:
+    def _record(self, descent: Descent, images: Tensor, numbers: Numbers) -> TraceRow:
         """Add a row to the trace and keep the iterate if it is the best."""
-        now = self.progress
-        # Read at once: each reading has a device finish all that it was given.
-        values = (energies.energy, *energies.terms.values())
-        mean, *of_terms = torch.stack([value.detach().mean() for value in values]).tolist()
-        means = dict(zip(energies.terms, of_terms, strict=True))
-        row = TraceRow(now.iteration, mean, means)
+        now, means = self.progress, numbers.terms
+        row = TraceRow(now.iteration, numbers.energy, means)
         broken = [name for name, value in means.items() if not math.isfinite(value)]
         if broken or not math.isfinite(row.energy):
             raise NonFiniteError(
@@ -250,7 +245,7 @@ class MapSolver:
             now.best = Iterate(
                 row,
                 images.cpu(),
-                int(energies.energy.detach().argmin()),
+                numbers.member,
                 tuple(v.detach().cpu().clone() for v in descent.variables),
                 None if now.latents is None else now.latents.cpu(),
             )
@@ -262,8 +257,8 @@ class MapSolver:
             is_best = self.progress.best_iteration == row.iteration
             callback(MapStep(row, self.settings.iterations, is_best, images[:1].cpu))
 
-    def _move(self, descent: Descent, gradients: list[Tensor], energy: float) -> None:
-        norm = math.sqrt(sum(torch.stack([g.square().sum() for g in gradients]).tolist()))
+    def _move(self, descent: Descent, gradients: list[Tensor], numbers: Numbers) -> None:
+        norm = numbers.norm
         if not math.isfinite(norm):
             raise NonFiniteError(
                 f"the gradient is not finite at iteration {self.progress.iteration}: choose "
@@ -274,7 +269,7 @@ class MapSolver:
         factor = min(1.0, self.settings.clip / norm) if self.settings.clip and norm else 1.0
         for variable, gradient in zip(descent.variables, gradients, strict=True):
             variable.grad = (factor * gradient).to(variable)
-        descent.optimizer.step(energy)
+        descent.optimizer.step(numbers.energy)
 
     def _stop_status(self) -> Status | None:
         """Why to stop now, or None."""
