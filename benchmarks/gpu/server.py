@@ -184,13 +184,14 @@ def enhance_own(bench: Bench) -> dict[str, Any]:
 
 def _enhanced(bench: Bench, loader: str) -> dict[str, Any]:
     driven, facts = bench.facts["driven"], {}
+    told = len(driven.server.log.read_text(errors="replace"))
     for which, lam in (("first", 3.0), ("second", 2.5)):
         clock = time.perf_counter()
         outputs = driven.server.run_prompt(driven.enhancing(loader, lam=lam))
         facts[f"{which}_seconds"] = round(time.perf_counter() - clock, 2)
         file = driven.server.file(outputs["save"]["images"][0])
         facts["reached"] = Image.open(file).size == (driven.side, driven.side)
-    log = driven.server.log.read_text(errors="replace")
+    log = driven.server.log.read_text(errors="replace")[told:]
     return facts | {"graphs_given_up": NO_GRAPHS.search(log) is not None}
 
 
