@@ -139,7 +139,7 @@ def _weighted_sums(x: Tensor, groups: int, place: Place) -> Tensor:
     x = x.reshape(groups, -1, len(rows), len(columns)).to(precise)
     weights = rows.to(x)[:, None] * columns.to(x)
     first, second = (x * weights).sum((1, 2, 3)), (x.square() * weights).sum((1, 2, 3))
-    return torch.stack((torch.full_like(first, float(weights.sum()) * x.shape[1]), first, second))
+    return torch.stack(((weights.sum() * x.shape[1]).expand_as(first), first, second))
 
 
 def _moments(sums: Tensor, eps: float) -> Moments:
@@ -149,8 +149,9 @@ def _moments(sums: Tensor, eps: float) -> Moments:
 
 def _change(before: dict[nn.GroupNorm, Moments], after: dict[nn.GroupNorm, Moments]) -> float:
     """The largest change of a mean or deviation, in deviations."""
-    return max(
-        float(((new - old).abs() / after[norm][1]).max())
+    changes = [
+        ((new - old).abs() / after[norm][1]).max()
         for norm in after
         for old, new in zip(before[norm], after[norm], strict=True)
-    )
+    ]
+    return float(torch.stack(changes).max())  # at once: a device finishes all that it was given
