@@ -97,8 +97,7 @@ def _bands(plane: Tensor) -> list[list[Tensor]]:
     while len(levels) < LEVELS and (not levels or min(low.shape[-2:]) >= SMALLEST_BAND):
         padded = pad(low, (3, 3), "inner")
         levels.append([convolve(padded, bands[band]) for band in BANDS])
-        bands, lower = (carried(table(f"sp5.{name}"), plane) for name in ("bands", "lower"))
-    low = convolve(pad(low, (4, 4), "inner"), lower, stride=2)
+        low = convolve(pad(low, (4, 4), "inner"), lower, stride=2)
     return levels
 
 
