@@ -66,6 +66,7 @@ def complex_bands(plane: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=4)
+@torch.inference_mode(False)  # later callers may want a gradient
 def _masks(height: int, width: int, level: int) -> tuple[Tensor, Tensor, Tensor]:
     """Masks (orientation, h, w) in float64, and the rows and columns of the spectrum to keep."""
     rows, columns = _kept(height, level), _kept(width, level)

@@ -101,6 +101,7 @@ def _noise_threshold(finest: Tensor, gain: float) -> Tensor:
 
 
 @lru_cache(maxsize=4)
+@torch.inference_mode(False)  # later callers may want a gradient
 def _filter_bank(height: int, width: int) -> tuple[Tensor, tuple[float, ...]]:
     """Log-Gabor filters (orientation, scale, H, W) in float64, and each orientation's noise gain.
 

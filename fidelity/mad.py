@@ -158,6 +158,7 @@ def _frequencies(height: int, width: int) -> tuple[Tensor, Tensor]:
 
 
 @lru_cache(maxsize=4)
+@torch.inference_mode(False)  # later callers may want a gradient
 def _contrast_sensitivity(height: int, width: int) -> Tensor:
     radius, angle = _frequencies(height, width)
     oblique = 0.15 * (4 * angle).cos() + 0.85
@@ -169,6 +170,7 @@ def _contrast_sensitivity(height: int, width: int) -> Tensor:
 
 
 @lru_cache(maxsize=80)
+@torch.inference_mode(False)  # later callers may want a gradient
 def _log_gabor(height: int, width: int, scale: int, orientation: int) -> Tensor:
     radius, angle = _frequencies(height, width)
     logarithm = (radius * WAVELENGTH * OCTAVE**scale).log()

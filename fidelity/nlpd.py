@@ -69,6 +69,7 @@ def _normalise(band: Tensor, neighbours: tuple[float, ...], floor: float) -> Ten
 
 
 @lru_cache(maxsize=1)
+@torch.inference_mode(False)  # later callers may want a gradient
 def _kernel() -> Tensor:
     binomial = torch.tensor(BINOMIAL, dtype=torch.float64)
     return binomial[:, None] * binomial[None, :]

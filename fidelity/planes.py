@@ -71,6 +71,7 @@ def pad(plane: Tensor, margins: tuple[int, int], mirror: Literal["edge", "inner"
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)  # later callers may want a gradient
 def _mirrored(length: int, margins: tuple[int, int], repeat_edge: bool) -> Tensor:
     period = 2 * length if repeat_edge else max(1, 2 * length - 2)
     last = period - 1 if repeat_edge else period
@@ -84,6 +85,7 @@ def convolve(plane: Tensor, kernel: Tensor, stride: int = 1) -> Tensor:
 
 
 @lru_cache(maxsize=16)
+@torch.inference_mode(False)  # later callers may want a gradient
 def gaussian_window(size: int, sigma: float) -> Tensor:
     """One-dimensional Gaussian of unit sum, float64."""
     offsets = torch.arange(size, dtype=torch.float64) - (size - 1) / 2

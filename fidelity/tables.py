@@ -3,6 +3,7 @@
 from functools import lru_cache
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from ..files.weights import read_tensors
@@ -11,6 +12,7 @@ TABLES_FILE = Path(__file__).parent / "tables.safetensors"
 
 
 @lru_cache(maxsize=1)
+@torch.inference_mode(False)  # later callers may want a gradient
 def _tables() -> dict[str, Tensor]:
     return read_tensors(TABLES_FILE, "tables of the fidelity measures")
 

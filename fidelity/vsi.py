@@ -85,6 +85,7 @@ def _to_unit_range(planes: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=4)
+@torch.inference_mode(False)  # later callers may want a gradient
 def _priors(height: int, width: int) -> tuple[Tensor, Tensor]:
     """The log-Gabor band pass and the weight of the distance to the centre, float64."""
     fy = torch.fft.fftfreq(height, dtype=torch.float64)[:, None]
