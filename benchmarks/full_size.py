@@ -53,24 +53,6 @@ TINY_SHARED: dict[str, Any] = SHARED | {
     "cross_attention_dim": 64,
     "attention_head_dim": (1, 1),
 }
-TINY_SD15: dict[str, Any] = SHARED | {
-    "cross_attention_dim": 768,
-    "attention_head_dim": 8,
-    "use_linear_projection": False,
-}
-SDXL: dict[str, Any] = SHARED | {
-    "block_out_channels": (320, 640, 1280),
-    "down_block_types": ("DownBlock2D", *("CrossAttnDownBlock2D",) * 2),
-    "transformer_layers_per_block": (1, 2, 10),
-    "cross_attention_dim": 2048,
-    "attention_head_dim": (5, 10, 20),
-    "addition_embed_type": "text_time",
-    "addition_time_embed_dim": 256,
-    "projection_class_embeddings_input_dim": 2816,
-}
-FAMILIES: dict[str, dict[str, Any]] = {"sd1": SD15, "sd2": SHARED, "sdxl": SDXL}
-POOLED = 1280  # width of SDXL's pooled text
-UPWARD: dict[str, Any] = {"up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D")}
 TINY_HINT: dict[str, Any] = {"conditioning_embedding_out_channels": (8, 8, 8, 16)}
 TINY_VAE = VAE | {"block_out_channels": (8, 8, 16, 16), "layers_per_block": 1, "norm_num_groups": 4}
 TOKENS = 77

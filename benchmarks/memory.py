@@ -38,7 +38,8 @@ convolutions, the quality model and the desktop take. The same calls of SD 2.x m
 
 "Decoder": the gradient of two pictures, its blocks run again; "as it was": all kept. "In all":
 weights and the most that is alive, with the decoder on the whole picture and on tiles of {TILE} px,
-as is chosen where free memory is short.
+as is chosen where free memory is short. It is what `memory = recompute` needs; `auto` keeps calls
+besides, as far as half of the free memory goes.
 """
 COLUMNS = (
     *("network call", "with gradient", "decoder", "as it was", f"decoder, {TILE} px tiles"),
