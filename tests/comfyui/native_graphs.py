@@ -1,13 +1,12 @@
 """Checks of ComfyUI's own models whose calls are replayed; the capture is simulated on the CPU."""
 
 import logging
-import sys
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import comfy.model_management as mm
 import torch
+from fake_cuda import FakeCuda, forbidden
 from latent_map.edict.backbones.graphed import GraphedDenoiser
 from latent_map.edict.inversion import invert_picture
 from latent_map.nodes.native import backbone as native_backbone
@@ -27,9 +26,6 @@ from native_process import (
 )
 from native_tiling import OPTIONS as TILED
 from native_tiling import carrying, wide
-
-sys.path.append(str(Path(__file__).parents[1]))
-from fake_cuda import FakeCuda, forbidden
 from simulated_capture import SimulatedCapture
 
 

@@ -16,6 +16,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path[:0] = [
     str(Path(os.environ.get("COMFYUI_PATH", "~/ComfyUI")).expanduser()),
     str(Path(__file__).parent),
+    str(Path(__file__).parents[1]),
 ]
 sys.argv[1:] = []  # ComfyUI reads them
 import comfy.cli_args  # noqa: E402

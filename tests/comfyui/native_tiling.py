@@ -1,10 +1,9 @@
 """Checks of native models on tiles, in numbers."""
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import torch
+from autograd_thread import gradients_in_another_thread
 from latent_map.edict.bijections.edict import EdictOptions
 from latent_map.edict.inversion import invert_picture, round_trip_error
 from latent_map.edict.inversion_options import InversionOptions
@@ -24,9 +23,6 @@ from native_process import (
     picture,
     state,
 )
-
-sys.path.append(str(Path(__file__).parents[1]))
-from autograd_thread import gradients_in_another_thread
 
 TILE = 128  # pixels
 OPTIONS = InversionOptions(2, tile=TILE, bijection=EdictOptions(0.93))
