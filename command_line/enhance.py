@@ -12,6 +12,7 @@ def run(options: Options) -> int:
     """
     from ..fidelity.loading import load_fidelity
     from ..files.written import is_stream
+    from ..map_estimation.graphed_judge import graphed_judge
     from .enhance_jobs import Tools, enhance_jobs, write_report
     from .plan import plan
 
@@ -21,7 +22,9 @@ def run(options: Options) -> int:
     loading = options.backbone.checked()
     jobs, reports = plan(options, prior, fidelity if settings.use_fidelity else None)
     code = FAILED if any("error" in report for report in reports.values()) else 0
-    tools = Tools(loading.load(options.device), prior, fidelity, settings)
+    backbone = loading.load(options.device)  # refuses graphs where there are none
+    judge = graphed_judge(prior) if loading.acceleration == "graph" else prior
+    tools = Tools(backbone, judge, fidelity, settings)
     try:
         return enhance_jobs(jobs, tools, options, reports) or code
     finally:

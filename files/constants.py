@@ -4,6 +4,9 @@ A copy from the processor has a GPU finish all that it was given, and cannot be 
 CUDA graph.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 
 import torch
@@ -14,6 +17,28 @@ from torch.utils.weak import WeakTensorKeyDictionary
 Numbers = float | tuple["Numbers", ...]
 
 _copies: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+_kept: ContextVar[list[Tensor] | None] = ContextVar("kept", default=None)
+
+
+@contextmanager
+def kept_constants() -> Iterator[list[Tensor]]:
+    """Inside, the constants that are given out are noted in a list.
+
+    Who computes again from their addresses, as a captured CUDA graph does, has to keep them: here
+    they are forgotten once others have been wanted since.
+    """
+    kept: list[Tensor] = []
+    token = _kept.set(kept)
+    try:
+        yield kept
+    finally:
+        _kept.reset(token)
+
+
+def _noted(tensor: Tensor) -> Tensor:
+    if (kept := _kept.get()) is not None:
+        kept.append(tensor)
+    return tensor
 
 
 def constant(numbers: Numbers, like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
@@ -21,7 +46,7 @@ def constant(numbers: Numbers, like: Tensor, dtype: torch.dtype | None = None) -
 
     They are not to be written to.
     """
-    return _made(numbers, dtype or like.dtype, like.device)
+    return _noted(_made(numbers, dtype or like.dtype, like.device))
 
 
 def carried(tensor: Tensor, like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
@@ -33,14 +58,14 @@ def carried(tensor: Tensor, like: Tensor, dtype: torch.dtype | None = None) -> T
     """
     place = like.device, dtype or like.dtype
     if tensor.device == like.device:
-        return tensor.to(*place)
+        return _noted(tensor.to(*place))
     if tensor not in _copies:
         _copies[tensor] = {}
     copies = _copies[tensor]
     if place not in copies:
         with torch.inference_mode(False):  # later callers may want a gradient
             copies[place] = tensor.to(*place)
-    return copies[place]
+    return _noted(copies[place])
 
 
 @lru_cache(maxsize=64)

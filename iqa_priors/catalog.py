@@ -32,6 +32,7 @@ PRIORS: dict[str, PriorRow] = {
         licence="Apache-2.0",
         calibrated=True,
         min_side=32,
+        capturable=True,
         constants=lazily(__package__, "pocket:load_pocket_calibration"),
         memory_mb_per_mpixel=350,
     ),
@@ -68,6 +69,7 @@ PRIORS: dict[str, PriorRow] = {
         xi4=0.17,
         files=(_QUALICLIP,),
         min_side=32,
+        capturable=True,
         memory_mb_per_mpixel=2220,
     ),
     "qualiclip+": PriorRow(
@@ -79,6 +81,7 @@ PRIORS: dict[str, PriorRow] = {
         xi4=0.17,
         files=(_QUALICLIP, pyiqa_file("QualiCLIP+_koniq.pth")),
         min_side=32,
+        capturable=True,
         memory_mb_per_mpixel=2220,
     ),
     "laion_aes": PriorRow(

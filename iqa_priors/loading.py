@@ -86,6 +86,7 @@ def load_prior(
         range=row.range,
         views=views,
         variant=" ".join(variant),
+        capturable=row.capturable,
     )
 
 

@@ -94,6 +94,8 @@ class QualityPrior:
             shifted, lightly compressed. Raw scores by the published rule are of the picture alone.
         variant: what its quality is by, where that is not what the name alone means: crops,
             constants of the logistic.
+        capturable: whether `metric` can be captured as a CUDA graph: nothing in it waits for the
+            device.
     """
 
     name: str
@@ -106,6 +108,7 @@ class QualityPrior:
     range: str = ""
     views: int = 1
     variant: str = ""
+    capturable: bool = False
 
     def __post_init__(self):
         check_views(self.views)

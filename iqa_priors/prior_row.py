@@ -22,6 +22,8 @@ class PriorRow(CatalogRow):
         calibrated: whether xi3 and xi4 were fitted to opinions.
         no_gradient: why it can only score; empty for a prior.
         constants: reads (xi3, xi4) from the pack's own weights.
+        capturable: whether it can be captured as a CUDA graph: nothing in it waits for the device,
+            as tests/test_capturable.py walks it.
         memory_mb_per_mpixel: what its gradient keeps of a megapixel, in float32 (niqe and
             brisque-cpp: float64), as measured by benchmarks/priors.py on 576 x 384 pixels; None
             where that was not. Priors on crops, or that shrink the picture, keep a few hundred MB
@@ -34,6 +36,7 @@ class PriorRow(CatalogRow):
     calibrated: bool = False
     no_gradient: str = ""
     constants: Callable[[], tuple[float, float]] | None = None
+    capturable: bool = False
     memory_mb_per_mpixel: int | None = None
 
 

@@ -13,9 +13,17 @@ from latent_map.edict.backbones.graphed import _Captured
 from latent_map.edict.backbones.stable_diffusion.denoiser import Networks, UNetDenoiser, VaeCodec
 from latent_map.edict.backbones.stable_diffusion.text import Conditioning
 from latent_map.edict.tiling.binding import tiled
+from latent_map.files.image_values import checked_image
+from latent_map.iqa_priors.catalog import PRIORS
+from latent_map.iqa_priors.clip.clipiqa import ClipIqa
+from latent_map.iqa_priors.clip.liqe import Liqe, one_level
+from latent_map.iqa_priors.clip.model import Clip, clip_tensors, shape_of
+from latent_map.iqa_priors.clip.ms_liqe import three_levels
+from latent_map.iqa_priors.clip.qualiclip import qualiclip
 from latent_map.iqa_priors.pocket import PocketPrior
 from torch import Tensor
 
+from . import clip_weights as cw
 from . import tiny_diffusers as tiny
 from .fake_cuda import FakeCuda, forbidden
 from .tiny_diffusers import SIDE
@@ -135,13 +143,13 @@ def test_a_number_of_the_processors_goes_along_with_a_kernel(device):
         assert forbidden(lambda: (x * number, torch.where(x > 0, 0.0, x), x.fill_(2.0))) == []
 
 
-# What else an iteration calls, for graphs to come
+# What else an iteration calls
 
 
 @pytest.fixture(scope="module")
 def pictures(device):
     with device.entered():
-        return torch.zeros(2, 3, 300, 260, device="cuda")
+        return torch.zeros(2, 3, 400, 340, device="cuda")
 
 
 @torch.no_grad()
@@ -152,8 +160,56 @@ def test_the_autoencoder_can_be_captured(models, device):
         assert forbidden(lambda: codec.encode(codec.decode(latents))) == []
 
 
+def clip(checkpoint) -> Clip:
+    tensors = clip_tensors(checkpoint)
+    network = Clip(shape_of(tensors))
+    network.load_state_dict(tensors)
+    return network.eval().requires_grad_(False)
+
+
+def transformer() -> Clip:
+    return clip(cw.transformer_checkpoint())
+
+
+def residual() -> Clip:
+    return clip(cw.resnet_checkpoint())
+
+
+# Of the pack's own networks at small size: network and texts on the device to a metric.
+JUDGES = {
+    "pocket": (PocketPrior, lambda network, _: network),
+    "liqe": (transformer, lambda network, texts: Liqe(network, texts, one_level).covering),
+    "ms_liqe": (transformer, lambda network, texts: Liqe(network, texts, three_levels()).covering),
+    "clipiqa": (residual, ClipIqa),
+    "clipiqa+_rn50_512": (residual, lambda *parts: ClipIqa(*parts, positions=True)),
+    "clipiqa+_vitL14_512": (
+        transformer,
+        lambda *parts: lambda image: ClipIqa(*parts, positions=True)(image, whole=True),
+    ),
+    "qualiclip": (residual, qualiclip),
+}
+# The same networks with other weights or texts.
+SAME = {"liqe_mix": "liqe", "clipiqa+": "clipiqa", "qualiclip+": "qualiclip"}
+
+
+def test_every_prior_that_is_captured_is_walked():
+    assert {name for name, row in PRIORS.items() if row.capturable} == {*JUDGES, *SAME}
+
+
 @torch.no_grad()
-def test_the_embedded_prior_can_be_captured(device, pictures):
+@pytest.mark.parametrize("name", JUDGES)
+def test_a_judge_can_be_captured(device, pictures, name):
+    build, metric_of = JUDGES[name]
+    network = device.network(build())
+    texts = device.tensor(torch.zeros(10, cw.FEATURES))
+    with device.entered():
+        metric = metric_of(network, texts)
+        metric(pictures)  # constants go to the device at the first call, before a capture
+        assert forbidden(lambda: metric(pictures)) == []
+
+
+@torch.no_grad()
+def test_a_judge_that_reads_its_pictures_is_seen(device, pictures):
     network = device.network(PocketPrior())
     with device.entered():
-        assert forbidden(lambda: network(pictures)) == []
+        assert forbidden(lambda: network(checked_image(pictures)))

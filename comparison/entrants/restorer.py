@@ -151,7 +151,8 @@ class Restorer:
         return _backbone(self.backbone, options, self.acceleration, device)
 
     def _prior(self, device: str) -> Prior:
-        return _prior(self.priors, json.dumps(self.calibration), device)
+        graphs = self.acceleration == "graph"
+        return _prior(self.priors, json.dumps(self.calibration), device, graphs)
 
 
 # One of each is kept in a process: jobs come sorted by what they need.
@@ -165,10 +166,13 @@ def _backbone(name: str, options: str, acceleration: Acceleration, device: str) 
 
 
 @functools.lru_cache(maxsize=1)
-def _prior(names: tuple[str, ...], calibration: str, device: str) -> Prior:
+def _prior(names: tuple[str, ...], calibration: str, device: str, graphs: bool) -> Prior:
+    from ...map_estimation.graphed_judge import graphed_judge
+
     given = parse_text(calibration, "calibration")
     priors = tuple(load_prior(name, device, given) for name in names)
-    return priors[0] if len(priors) == 1 else CombinedPrior(priors, (1.0,) * len(priors))
+    prior = priors[0] if len(priors) == 1 else CombinedPrior(priors, (1.0,) * len(priors))
+    return graphed_judge(prior) if graphs else prior
 
 
 @functools.lru_cache(maxsize=1)

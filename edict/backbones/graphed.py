@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
+from ...files.constants import kept_constants
 from ..choices import Spacing
 from ..gradients import are_calls_plain, vector_jacobian, with_graph
 from ..memory import return_cached_memory
@@ -231,6 +232,7 @@ class _Captured:
         self._product: tuple[Tensor, Replay] | None = None
         self._gradient = self._latent.detach()  # of the output, once its product is captured
         self._is_product_compared = False
+        self._constants: list[Tensor] = []  # what the graphs read besides
 
     def call(self, denoiser: Capturable, latent: Tensor, label: float) -> Tensor:
         is_first = self._calls is None
@@ -270,8 +272,11 @@ class _Captured:
             for buffer in (self._latent, self._label, *self._bound.values()):
                 buffer.zero_()
         self._holds = None
-        with torch.cuda.device_of(self._latent):  # streams are those of the current device
-            return self._capture(function)
+        # Streams are those of the current device.
+        with torch.cuda.device_of(self._latent), kept_constants() as constants:
+            replay = self._capture(function)
+        self._constants += constants
+        return replay
 
     @torch.no_grad()
     def _load(self, denoiser: Capturable, latent: Tensor, label: float) -> None:

@@ -39,6 +39,7 @@ CLIP_PRIORS: dict[str, PriorRow] = {
         xi4=0.68,
         files=(pyiqa_file("liqe_mix.pt", 605),),
         min_side=16,
+        capturable=True,
     ),
     "liqe": PriorRow(
         load=lazily(__package__, "liqe:load_liqe"),
@@ -49,6 +50,7 @@ CLIP_PRIORS: dict[str, PriorRow] = {
         xi4=0.68,
         files=(pyiqa_file("liqe_koniq.pt", 605),),
         min_side=16,
+        capturable=True,
     ),
     "ms_liqe": PriorRow(
         load=lazily(__package__, "ms_liqe:load_ms_liqe"),
@@ -59,6 +61,7 @@ CLIP_PRIORS: dict[str, PriorRow] = {
         xi4=0.68,
         files=(WeightFile("ms_liqe.safetensors", 605, ""),),
         min_side=16,
+        capturable=True,
     ),
     "clipiqa+": PriorRow(
         load=lazily(__package__, "clipiqa:load_clipiqa", learned=True),
@@ -69,6 +72,7 @@ CLIP_PRIORS: dict[str, PriorRow] = {
         xi4=0.17,
         files=(_RN50, pyiqa_file("CLIP-IQA+_learned_prompts-603f3273.pth", 0.07)),
         min_side=32,
+        capturable=True,
         memory_mb_per_mpixel=2220,
     ),
     "clipiqa+_rn50_512": PriorRow(
@@ -80,6 +84,7 @@ CLIP_PRIORS: dict[str, PriorRow] = {
         xi4=0.17,
         files=(_RN50, pyiqa_file("CLIPIQA+_RN50_512-89f5d940.pth", 0.3)),
         min_side=32,
+        capturable=True,
     ),
     "clipiqa+_vitL14_512": PriorRow(
         load=lazily(__package__, "clipiqa:load_clipiqa", learned=True, positions=True),
@@ -90,6 +95,7 @@ CLIP_PRIORS: dict[str, PriorRow] = {
         xi4=0.17,
         files=(VIT_L, pyiqa_file("CLIPIQA+_ViTL14_512-e66488f2.pth", 0.5)),
         min_side=32,
+        capturable=True,
     ),
     "clipiqa": PriorRow(
         load=lazily(__package__, "clipiqa:load_clipiqa"),
@@ -100,6 +106,7 @@ CLIP_PRIORS: dict[str, PriorRow] = {
         xi4=0.17,
         files=(_RN50,),
         min_side=32,
+        capturable=True,
         memory_mb_per_mpixel=2220,
     ),
 }
