@@ -12,8 +12,11 @@ const TILE = { control_net_name: "control_v11f1e_sd15_tile_fp16.safetensors" };
 const UPSCALER = { model_name: "RealESRGAN_x4plus.safetensors" };
 
 const REPLACE = "For a picture of yours, choose or upload it in *Sample Picture*, or put **Load Image** in its place.";
-const MEMORY = "Memory has not been measured on a GPU yet. Beside the weights it is what one tile's gradient takes; "
-  + "tiles shrink until they fit into half of what is free.";
+// Computed by benchmarks/memory.py.
+const memory = (gibibytes) => `**Memory of the graphics card**: ${gibibytes}, computed from the networks' shapes and not measured, besides what the `
+  + "quality model and the desktop take. Tiles shrink until they fit into half of what is free.";
+const SD_MEMORY = memory("about 5 GiB at 512 x 512 pixels, 7 to 11 GiB at 1024 x 1024");
+const SDXL_MEMORY = memory("about 10 GiB at 512 x 512 pixels, 15 to 16 GiB at 1024 x 1024; without a ControlNet 2 GiB less");
 
 const NEW_ROW = { columns: [null] };
 const sample = ["DLM_SamplePicture", {}];
@@ -203,7 +206,7 @@ export const WORKFLOWS = {
         + "use. What the prompts have in common stays. Without the second prompt the very picture would come back.",
         "Change **strength** in *EDICT Invert* (how far into the noise) and **cfg** of both backbones for more or less.",
         files(SD15.ckpt_name),
-        "2.1 GB of weights.", MEMORY, REPLACE),
+        "2.1 GB of weights.", SD_MEMORY, REPLACE),
       sample,
     }),
     {
@@ -291,7 +294,7 @@ export const WORKFLOWS = {
       note: note("Stable Diffusion 1.5 as the model",
         "The tile ControlNet shows the model the picture being enhanced, so that it stays the same picture. Any other SD 1.5 checkpoint will do.",
         files(SD15.ckpt_name, TILE.control_net_name),
-        "2.1 and 0.7 GB of weights.", MEMORY, REPLACE),
+        "2.1 and 0.7 GB of weights.", SD_MEMORY, REPLACE),
       sample,
     }),
     loaders(SD15, TILE),
@@ -303,7 +306,7 @@ export const WORKFLOWS = {
       note: note("SDXL as the model",
         "SDXL wants pictures of about a megapixel, so the sample is enlarged first. Connect a tile ControlNet for SDXL to *control_net* if you have one.",
         files(SDXL.ckpt_name),
-        "6.9 GB of weights.", MEMORY, REPLACE),
+        "6.9 GB of weights.", SDXL_MEMORY, REPLACE),
       sample,
       larger: ["ImageScaleToTotalPixels", { upscale_method: "lanczos", megapixels: 1 }],
     }),
@@ -320,7 +323,7 @@ export const WORKFLOWS = {
         "Turbo models were made for cfg 1 and pictures of 512 pixels, so the sample is enlarged to them first.",
         files(TURBO.ckpt_name),
         "6.9 GB of weights; mind their licence (Stability AI: no commercial use). **Not tried with these weights yet**, only with small random networks of their layout: "
-        + "expect to choose learning rate and lambda anew.", MEMORY, REPLACE),
+        + "expect to choose learning rate and lambda anew.", SDXL_MEMORY, REPLACE),
       sample,
       larger: ["ImageScaleToTotalPixels", { upscale_method: "lanczos", megapixels: 0.25 }],
     }),
@@ -334,7 +337,7 @@ export const WORKFLOWS = {
       note: note("SeeSR as the model",
         "The kind of backbone the paper used: Stable Diffusion 2 with a ControlNet and image tokens.",
         "**Needs** the folders *models/seesr* and *models/diffusers/stable-diffusion-2-base*; docs/seesr.md says how to get and lay out the files "
-        + "(about 8 GB, half that in fp16). Then choose them in *Load Backbone*, under name and base.", MEMORY, REPLACE),
+        + "(about 8 GB, half that in fp16). Then choose them in *Load Backbone*, under name and base.", SD_MEMORY, REPLACE),
       sample,
       backbone: ["DLM_LoadBackbone", { name: "seesr: .", base: "diffusers: stable-diffusion-2-base" }],
     }),
@@ -346,7 +349,7 @@ export const WORKFLOWS = {
       note: note("Behind an upscale model",
         "An upscale model makes the picture four times as large and half of that is kept; *Post-Enhance* puts back texture where it looks like wax.",
         files(UPSCALER.model_name, SD15.ckpt_name, TILE.control_net_name),
-        "0.07, 2.1 and 0.7 GB of weights.", MEMORY, REPLACE),
+        "0.07, 2.1 and 0.7 GB of weights.", SD_MEMORY, REPLACE),
       sample,
     }),
     loaders(SD15, TILE),
@@ -413,7 +416,7 @@ export const WORKFLOWS = {
       note: note("Behind SUPIR",
         "SUPIR (in ComfyUI itself) restores the picture, *Post-Enhance* refines what comes out of it, both with one SDXL checkpoint.",
         files(SDXL.ckpt_name, "SUPIR-v0Q_fp16.safetensors"),
-        "6.9 and 2.7 GB of weights; mind SUPIR's licence: no commercial use.", MEMORY, REPLACE),
+        "6.9 and 2.7 GB of weights; mind SUPIR's licence: no commercial use.", SDXL_MEMORY, REPLACE),
       sample,
       larger: ["ImageScaleToTotalPixels", { upscale_method: "lanczos", megapixels: 1 }],
     }),
@@ -463,7 +466,7 @@ export const WORKFLOWS = {
     alone({
       note: note("Behind SUPIR, by the pack ComfyUI-SUPIR",
         "For those who have that pack; *After SUPIR* does the same with ComfyUI's own nodes. Mind SUPIR's licence: no commercial use.",
-        files(SDXL.ckpt_name, "SUPIR-v0Q_fp16.safetensors"), MEMORY, REPLACE),
+        files(SDXL.ckpt_name, "SUPIR-v0Q_fp16.safetensors"), SDXL_MEMORY, REPLACE),
       sample,
     }),
     loaders(SDXL),
@@ -501,7 +504,7 @@ export const WORKFLOWS = {
       note: note("Behind Ultimate SD Upscale",
         "The pack *Ultimate SD Upscale* enlarges the picture tile by tile, *Post-Enhance* refines it with the same checkpoint and takes away what "
         + "differs from tile to tile.",
-        files(SD15.ckpt_name, TILE.control_net_name, UPSCALER.model_name), MEMORY, REPLACE),
+        files(SD15.ckpt_name, TILE.control_net_name, UPSCALER.model_name), SD_MEMORY, REPLACE),
       sample,
     }),
     loaders(SD15, TILE),
