@@ -191,8 +191,12 @@ def _save(target: Path, picture: Picture) -> None:
         write_picture(target, picture)
     except (OSError, ValueError) as error:
         try:
-            rescue = Path(tempfile.mkdtemp(prefix="latent-map-")) / f"{target.stem}.png"
-            write_picture(rescue, picture)
+            folder = Path(tempfile.mkdtemp(prefix="latent-map-"))
+        except OSError:
+            raise OSError(explain(error)) from error
+        try:
+            write_picture(rescue := folder / f"{target.stem}.png", picture)
         except (OSError, ValueError):
+            folder.rmdir()
             raise OSError(explain(error)) from error
         raise OSError(f"{explain(error)}; the result is kept as {rescue}") from error

@@ -81,6 +81,8 @@ def test_a_full_disk_everywhere_is_named_and_the_old_file_stays(
     folder, run, monkeypatch, command, old
 ):
     (folder / old).write_bytes(b"an older picture")
+    (folder / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder / "temporary"))
     monkeypatch.setattr(os, "fsync", out_of_room)
     code, _, err = run(*command.split(), "good.png", "-o", old, "--steps", "6")
     assert code == 3
@@ -89,6 +91,7 @@ def test_a_full_disk_everywhere_is_named_and_the_old_file_stays(
     assert "free some space" in err
     assert (folder / old).read_bytes() == b"an older picture"
     assert not list(folder.glob(".latent-map-*"))
+    assert not list((folder / "temporary").iterdir())
 
 
 def test_a_sheet_that_cannot_be_written_costs_neither_picture_nor_report(folder, run, monkeypatch):
