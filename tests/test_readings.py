@@ -12,6 +12,7 @@ import pytest
 import torch
 from latent_map.edict.backbones.stable_diffusion.text import Conditioning
 from latent_map.edict.tiling.codec import _Half
+from latent_map.edict.tiling.frozen_norms import FrozenNorms, Place, PlacedCall
 from latent_map.edict.tiling.tiles import Tiling, cover
 from latent_map.fidelity.catalog import FIDELITIES
 from latent_map.fidelity.loading import load_fidelity
@@ -125,6 +126,24 @@ def test_a_tile_s_weights_go_to_the_device_once():
             tile.blend(tile.cut(canvas), canvas)
             tile.spread(tile.weigh(canvas), canvas)
     assert counted.found.total() <= 2 * len(tiles)
+
+
+def test_measuring_norms_waits_once_a_pass():
+    norms = FrozenNorms(nn.Sequential(nn.GroupNorm(1, 4), nn.GroupNorm(2, 4)).to(GPU))
+    tiles, x = cover(8, 8, Tiling(4, 2)), torch.zeros(1, 4, 4, 4, device=GPU)
+    calls = [
+        PlacedCall(
+            Place(4, 4, lambda _, tile=tile: (tile.rows.weights, tile.columns.weights)),
+            lambda: [norm(x) for norm in norms.norms],
+        )
+        for tile in tiles
+    ]
+    with Waits() as counted:
+        passes = norms.measure(calls)
+    assert passes > 1
+    copied = {what: count for (what, _), count in counted.found.items()}
+    weights = {id(each) for t in tiles for each in (t.rows.weights, t.columns.weights)}
+    assert copied == {"reads": passes - 1, "copies to": len(weights)}
 
 
 def test_an_autoencoder_s_tiles_are_cut_once():

@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...files.constants import carried
 from ...files.devices import exact_dtype
 
 # Change of a mean or deviation from pass to pass, in deviations; a tenth of it gains nothing that
@@ -137,7 +138,7 @@ def _weighted_sums(x: Tensor, groups: int, place: Place) -> Tensor:
     rows, columns = place.weights(int(per_cell))
     precise = exact_dtype(x.device)
     x = x.reshape(groups, -1, len(rows), len(columns)).to(precise)
-    weights = rows.to(x)[:, None] * columns.to(x)
+    weights = carried(rows, x)[:, None] * carried(columns, x)
     first, second = (x * weights).sum((1, 2, 3)), (x.square() * weights).sum((1, 2, 3))
     return torch.stack(((weights.sum() * x.shape[1]).expand_as(first), first, second))
 
