@@ -12,8 +12,9 @@ def run(options: Options) -> int:
     """
     from ..fidelity.loading import load_fidelity
     from ..files.written import is_stream
+    from ..map_estimation.enhancer import Enhancer
     from ..map_estimation.graphed_judge import graphed_judge
-    from .enhance_jobs import Tools, enhance_jobs, write_report
+    from .enhance_jobs import enhance_jobs, write_report
     from .plan import plan
 
     settings = options.settings()
@@ -24,9 +25,9 @@ def run(options: Options) -> int:
     code = FAILED if any("error" in report for report in reports.values()) else 0
     backbone = loading.load(options.device)  # refuses graphs where there are none
     judge = graphed_judge(prior) if loading.acceleration == "graph" else prior
-    tools = Tools(backbone, judge, fidelity, settings)
+    enhancer = Enhancer(backbone, judge, fidelity, settings)
     try:
-        return enhance_jobs(jobs, tools, options, reports) or code
+        return enhance_jobs(jobs, enhancer, options, reports) or code
     finally:
         if options.report:
             write_report(options.report, reports)

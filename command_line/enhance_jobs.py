@@ -3,21 +3,19 @@
 import json
 import logging
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ..edict.protocols import Backbone
-from ..fidelity.fidelity import Fidelity
 from ..files.pictures import Picture, read_picture, write_image, write_picture
 from ..files.written import discard, is_stream, write_atomically
-from ..iqa_priors.prior import Prior
 from ..map_estimation.comparison import describe_comparison
 from ..map_estimation.comparison_sheet import comparison_sheet
 from ..map_estimation.enhance import UNFINISHED, enhance
+from ..map_estimation.enhancer import Enhancer
 from ..map_estimation.report import before_after_sheet, describe_run, summarise
 from ..map_estimation.restraints import Restraints
 from ..map_estimation.result import Cancel, MapResult, MapStep, NonFiniteError, Status
@@ -34,20 +32,15 @@ from .restraints import read_restraints
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Tools:
-    """What the pictures are enhanced with."""
-
-    backbone: Backbone
-    prior: Prior
-    fidelity: Fidelity
-    settings: MapSettings
-
-
-def enhance_jobs(jobs: list[Job], tools: Tools, options: Options, reports: dict[str, dict]) -> int:
+def enhance_jobs(
+    jobs: list[Job], enhancer: Enhancer, options: Options, reports: dict[str, dict]
+) -> int:
     """Enhance pictures; a failing one is told and passed over.
 
     Args:
+        jobs: the pictures, and where they go.
+        enhancer: what they are enhanced with.
+        options: what else is written.
         reports: by the name of the picture; filled as the work goes on.
     Returns: the exit code.
     """
@@ -55,7 +48,7 @@ def enhance_jobs(jobs: list[Job], tools: Tools, options: Options, reports: dict[
     with interruptible() as stopped:
         for job in jobs:
             try:
-                _work(job, tools, options, stopped, reports)
+                _work(job, enhancer, options, stopped, reports)
             except EXPECTED as error:
                 reports.setdefault(job.name, {})["error"] = tell(job.source, error)
                 code = FAILED if options.input.is_dir() else exit_code(error)
@@ -85,7 +78,7 @@ def write_report(path: Path, reports: dict[str, dict]) -> None:
 
 def _work(
     job: Job,
-    tools: Tools,
+    enhancer: Enhancer,
     options: Options,
     stopped: Interruption,
     reports: dict[str, dict],
@@ -95,7 +88,7 @@ def _work(
     picture = read_picture(source)
     before = picture.pixels.to(options.device)
     with torch.no_grad():
-        tools.prior(before)  # what the prior cannot score is refused before the inversion
+        enhancer.prior(before)  # what the prior cannot score is refused before the inversion
     restraints = read_restraints(options, before)
     calls: list[float] = []
 
@@ -104,10 +97,10 @@ def _work(
         if stopped.is_new():  # a start can take longer than iterations
             raise Cancel
 
-    tools = replace(tools, backbone=WatchedBackbone(tools.backbone, called))
-    with _progress(source, tools.settings) as bar:
+    enhancer = replace(enhancer, backbone=WatchedBackbone(enhancer.backbone, called))
+    with _progress(source, enhancer.settings) as bar:
         try:
-            result = _run(before, tools, options.state, bar, stopped, restraints)
+            result = _run(before, enhancer, options.state, bar, stopped, restraints)
         except NonFiniteError as error:
             if error.result is not None and error.result.improved:
                 _save(target, replace(picture, pixels=error.result.picture))
@@ -123,12 +116,11 @@ def _work(
         bar.write(f"{target}: {summarise(result)}")
         if options.state and options.state.exists():
             bar.write(f"{options.state}: the run so far; the same command goes on with it")
-    reports[job.name] = describe_run(
-        before, result, tools.prior, settings_for(tools.settings, tools.backbone)
-    )
+    settings = settings_for(enhancer.settings, enhancer.backbone)
+    reports[job.name] = describe_run(before, result, replace(enhancer, settings=settings))
     _write_sheets(job, options, before, result, picture.profile)
     if options.compare and options.report:
-        compared = describe_comparison(before, result.picture, tools.prior, sum(calls))
+        compared = describe_comparison(before, result.picture, enhancer.prior, sum(calls))
         reports[job.name]["comparison"] = compared
 
 
@@ -153,7 +145,7 @@ def _progress(source: Path, settings: MapSettings) -> tqdm:
 
 def _run(
     before: Tensor,
-    tools: Tools,
+    enhancer: Enhancer,
     state: Path | None,
     bar: tqdm,
     stopped: Interruption,
@@ -167,10 +159,10 @@ def _run(
 
     (result,) = enhance(
         before,
-        tools.backbone,
-        tools.prior,
-        tools.fidelity,
-        tools.settings,
+        enhancer.backbone,
+        enhancer.prior,
+        enhancer.fidelity,
+        enhancer.settings,
         show,
         state,
         restraints,

@@ -10,6 +10,7 @@ from ..files.catalog import choose_row, what_is_missing
 from ..files.json_files import FLAG, check_table, nonzero, number, parse_json, text
 from ..files.packages import need_packages
 from ..files.weight_files import find_files
+from ..files.weights import fingerprint
 from .catalog import PRIORS
 from .choices import Crops
 from .logistic import Logistic
@@ -68,7 +69,8 @@ def load_prior(
     need_packages(f"prior {name!r}", *row.packages)
     paths = find_files("prior", name, row.files, folders, path)
     scorer = row.load(device, paths)
-    metric, variant = scorer.official, []
+    metric = scorer.official
+    variant = [f"of {fingerprint(paths)[:16]}"] if paths else []
     if calibration is not None:
         variant.append(f"calibrated at {logistic.xi3!r}, {logistic.xi4!r}")
     if crops == "official" and scorer.covering is not None:

@@ -92,8 +92,8 @@ class QualityPrior:
         range: usual raw scores, as text; empty where that is not known.
         views: how many views of a picture the quality is the mean of, 1 to 4: itself, mirrored,
             shifted, lightly compressed. Raw scores by the published rule are of the picture alone.
-        variant: what its quality is by, where that is not what the name alone means: crops,
-            constants of the logistic.
+        variant: what its quality is by, where that is not what the name alone means: weight
+            files by a hash, crops, constants of the logistic.
         capturable: whether `metric` can be captured as a CUDA graph: nothing in it waits for the
             device.
     """

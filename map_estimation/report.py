@@ -6,8 +6,8 @@ from torch import Tensor
 
 from ..files.image_values import even_remarks
 from ..files.pictures import to_image
-from ..iqa_priors.prior import Prior
 from .curves import INK, PAPER, Curve, caption_font, plot_curves
+from .enhancer import Enhancer
 from .result import MapResult, TraceRow
 from .settings import MapSettings, describe_settings
 
@@ -16,10 +16,12 @@ COLOURS = ((0, 120, 60), (190, 60, 20), (130, 60, 150), (0, 130, 140))  # of ter
 ENERGY_COLOUR = (40, 70, 170)
 
 
-def describe_run(
-    before: Tensor, result: MapResult, prior: Prior, settings: MapSettings
-) -> dict[str, object]:
-    """One picture's run for JSON: status, scores before and after, trace, settings."""
+def describe_run(before: Tensor, result: MapResult, enhancer: Enhancer) -> dict[str, object]:
+    """One picture's run for JSON: status, scores before and after, models, trace, settings.
+
+    Models are told by what tells them from others, hashes of their weight files among it.
+    """
+    prior, settings = enhancer.prior, enhancer.settings
     with torch.no_grad():
         scores = {
             when: {name: float(s) for name, s in prior.scores(image).items()}
@@ -31,6 +33,9 @@ def describe_run(
         "best_iteration": result.best_iteration,
         "size": [before.shape[-1], before.shape[-2]],
         "prior": prior.identity,
+        "fidelity": enhancer.fidelity.identity if settings.use_fidelity else "none",
+        "backbone": enhancer.backbone.name if settings.space == "diffusion" else "none",
+        "torch": torch.__version__,
         "scores": scores,
         "pair_difference": float((result.x - result.y).abs().mean()),
         "before": None if result.before is None else result.before.flat(),

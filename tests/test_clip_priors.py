@@ -338,3 +338,19 @@ def test_the_registry_loads_them_from_a_folder(name, files, tmp_path):
 def test_a_file_that_nobody_publishes_is_not_offered_for_download(tmp_path):
     with pytest.raises(ValueError, match=r"ms_liqe\.safetensors .*nobody publishes.*train it"):
         load_prior("ms_liqe", path=tmp_path)
+
+
+def test_other_weights_under_the_same_name_are_another_prior(files, tmp_path):
+    """Saved runs and reports tell a prior by its identity."""
+    weights = {name: value.clone() for name, value in cw.resnet_checkpoint().items()}
+    for folder in ("copied", "trained"):
+        (tmp_path / folder).mkdir()
+        torch.save(weights, tmp_path / folder / "RN50.pt")
+        weights["visual.conv1.weight"][0, 0, 0, 0] += 0.1
+    given, copied, trained = (
+        load_prior("clipiqa", path=folder).identity
+        for folder in (files, tmp_path / "copied", tmp_path / "trained")
+    )
+    assert given == copied != trained
+    assert given.startswith("clipiqa of ")
+    assert load_prior("pocket").identity == "pocket"

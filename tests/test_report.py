@@ -3,9 +3,11 @@ import json
 import numpy as np
 import pytest
 import torch
+from latent_map.fidelity.loading import load_fidelity
 from latent_map.iqa_priors.logistic import Logistic
 from latent_map.iqa_priors.prior import QualityPrior
 from latent_map.map_estimation.curves import PAPER
+from latent_map.map_estimation.enhancer import Enhancer
 from latent_map.map_estimation.report import (
     COLOURS,
     ENERGY_COLOUR,
@@ -17,6 +19,8 @@ from latent_map.map_estimation.report import (
 )
 from latent_map.map_estimation.result import MapResult, Status, TraceRow
 from latent_map.map_estimation.settings import PRESETS
+
+from .toys import ToyBackbone
 
 BRIGHTNESS = QualityPrior("brightness", lambda image: image.mean((1, 2, 3)), Logistic(0.5, 0.1))
 
@@ -78,12 +82,15 @@ def test_the_curve_of_a_rising_trace_rises():
 
 def test_a_run_is_described_in_plain_json():
     settings = PRESETS["fast"]
-    described = describe_run(torch.zeros(1, 3, 20, 30), result(), BRIGHTNESS, settings)
+    enhancer = Enhancer(ToyBackbone(), BRIGHTNESS, load_fidelity("low_resolution"), settings)
+    described = describe_run(torch.zeros(1, 3, 20, 30), result(), enhancer)
     read = json.loads(json.dumps(described, allow_nan=False))
     assert read == described | {"trace": read["trace"], "settings": read["settings"]}
     assert read["size"] == [30, 20]
     assert read["scores"] == {"before": {"brightness": 0.0}, "after": {"brightness": 0.75}}
     assert read["pair_difference"] == 0.25
+    assert (read["prior"], read["backbone"]) == ("brightness", enhancer.backbone.name)
+    assert read["fidelity"] == enhancer.fidelity.identity
     assert read["improved"] is True
     assert [row["iteration"] for row in read["trace"]] == [0, 1, 2]
     assert read["settings"]["inversion"]["steps"] == settings.inversion.steps

@@ -134,6 +134,7 @@ class Restorer:
         Raises: ValueError, RuntimeError as `enhance`.
         """
         from ...map_estimation.enhance import enhance
+        from ...map_estimation.enhancer import Enhancer
         from ...map_estimation.report import describe_run
         from ...map_estimation.work import WatchedBackbone
 
@@ -143,7 +144,8 @@ class Restorer:
         before, start = pixels.to(device), time.perf_counter()
         (result,) = enhance(before, backbone, prior, fidelity, self.settings)
         seconds = time.perf_counter() - start
-        record = describe_run(before, result, prior, self.settings)
+        done_by = Enhancer(backbone, prior, fidelity, self.settings)
+        record = describe_run(before, result, done_by)
         return Made(result.picture, {**record, "calls": sum(calls), "enhance_seconds": seconds})
 
     def _backbone(self, device: str) -> Backbone:
