@@ -26,11 +26,15 @@ EPILOG = "The pocket backbone and prior are a preview of the method, not Stable 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command.
 
+    Args:
+        arguments: default those of the process, which then may end in a child's place.
     Returns: 0; 2 for bad input and 3 for a failure while working, each with one line on stderr;
         130 after Ctrl-C.
     """
     with unfailing_streams():
-        return watched(lambda: _run(sys.argv[1:] if arguments is None else arguments))
+        if arguments is not None:  # a fork would come back to a caller in Python twice
+            return _run(arguments)
+        return watched(lambda: _run(sys.argv[1:]))
 
 
 def _run(arguments: Sequence[str]) -> int:

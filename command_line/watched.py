@@ -18,8 +18,9 @@ from .interruption import SIGNALS
 LACK = {"SIGSEGV", "SIGABRT", "SIGFPE", "SIGILL", "SIGPROF"}  # how libraries end, and who hangs
 LIBRARIES = (1, 127)  # how OpenBLAS does, and the loader of shared libraries
 # Python, too, may find no memory for an error, and try for ever. Work that computes so long without
-# letting another thread run is ended.
-BEAT, HANGING = 1.0, 30.0  # seconds
+# letting another thread run is ended. The seconds of all its threads count: 200 cores have used up
+# these in 0.15 s.
+BEAT, HANGING = 0.1, 30.0
 UNEXPECTED = 70  # an error of our own, which has been shown
 
 

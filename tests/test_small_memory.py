@@ -23,15 +23,33 @@ resource.setrlimit(resource.RLIMIT_AS, (most, most))
 """
 PROGRAM = f"""{LIMITED}
 from latent_map.__main__ import main
-sys.exit(main(sys.argv[2:]))
+del sys.argv[1]
+sys.exit(main())
+"""
+CALLED = f"""{LIMITED}
+import threading
+from latent_map.__main__ import main
+def call():
+    print("called:", main(sys.argv[2:]))
+call()
+caller = threading.Thread(target=call)
+caller.start()
+caller.join()
 """
 WATCHED = f"""{LIMITED}
-import itertools, os, signal, time
+import hashlib, itertools, os, signal, threading, time
 from latent_map.command_line import watched as watched_module
 from latent_map.command_line.watched import watched
 watched_module.HANGING = 2.0
 def hang():
     sum(itertools.repeat(0))  # holds the interpreter's lock
+def compute_on_all_cores():
+    watched_module.HANGING = 0.5  # as 30 for sixty times as many
+    many = [threading.Thread(target=hashlib.pbkdf2_hmac, args=("sha256", b"", b"", 6_000_000))
+            for _ in range(2)]
+    for each in many: each.start()
+    for each in many: each.join()
+    return 6
 def sleep():
     print("asleep", os.getpid(), flush=True)
     time.sleep(60)
@@ -147,6 +165,20 @@ def test_whoever_computes_long_is_not_taken_for_hanging(tmp_path):
     """Four seconds of computing, of which another thread sees moments."""
     work = "max(i for i in range(60_000_000)) % 5"
     assert run(tmp_path, 2000, work, program=WATCHED).returncode == 59_999_999 % 5
+
+
+@needs_proc
+def test_whoever_computes_on_many_cores_is_not_taken_for_hanging(tmp_path):
+    done = run(tmp_path, 2000, "compute_on_all_cores()", program=WATCHED)
+    assert (done.returncode, done.stderr) == (6, "")
+
+
+@needs_proc
+def test_whoever_calls_a_command_from_python_is_not_forked(tmp_path, libraries):
+    """A fork would print twice, and no handler of signals can be set from a thread."""
+    done = run(tmp_path, libraries + 2000, "score", "none.png", program=CALLED)
+    assert done.stdout == "called: 2\n" * 2
+    assert done.stderr == "latent-map: none.png is no picture file: check the name\n" * 2
 
 
 def test_without_a_limit_nobody_is_watched(monkeypatch):
