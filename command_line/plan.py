@@ -115,7 +115,14 @@ def _pictures(options: Options) -> list[Path]:
     if not options.recursive:
         return files
     # A second run must not take the first one's results for pictures.
-    own = options.output.resolve()
+    own, given = options.output.resolve(), options.input.resolve()
+    if own in given.parents:
+        among = (f for f in files if given in (own / f.relative_to(options.input)).parents)
+        if file := next(among, None):
+            raise ValueError(
+                f"what {file} becomes would be among the pictures: choose another output folder"
+            )
+        return files
     files = [file for file in files if own not in file.resolve().parents]
     if not files:
         raise ValueError(

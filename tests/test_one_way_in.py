@@ -197,3 +197,15 @@ def test_folders_in_folders_are_enhanced_into_their_like(folder, run, caplog, mi
     assert run(*command)[0] == 2  # all are there, and none is taken for a picture
     code, out, _ = run("score", mixed, "--recursive", "--prior", "niqe")
     assert (code, len(out.splitlines())) == (0, 10)
+
+
+def test_results_may_lie_in_a_folder_above_their_pictures(run, mixed):
+    above = mixed.parent
+    command = ("enhance", mixed, "-o", above, *QUICK, "--recursive")
+    before = set(above.glob("**/*"))
+    assert run(*command)[0] == 0
+    made = sorted(path.relative_to(above).as_posix() for path in {*above.glob("**/*.png")} - before)
+    assert made == ["a.png", "b.png", "c.png", "sub/d.png", "sub/deep/a.png"]
+    (mixed / "sub").rename(mixed / "mixed")
+    code, _, told = run(*command, "--force")
+    assert (code, "mixed/mixed/d.png becomes would be among the pictures" in told) == (2, True)
