@@ -46,8 +46,8 @@ class BackboneChoice:
     def checked(self) -> Loading:
         """What is to be loaded.
 
-        Raises: ValueError for a path that does not exist, options of another type, or two
-            accelerations.
+        Raises: ValueError for a path that does not exist, options of another type or that would
+            change nothing, or two accelerations.
         """
         acceleration = chosen_acceleration(self.compile, self.acceleration)
         name, _, path = self.backbone.partition(":")
@@ -59,6 +59,12 @@ class BackboneChoice:
                 raise ValueError(
                     f"--{option_name.replace('_', '-')} does not go with --backbone "
                     f"{self.backbone}: leave it out, or choose another backbone"
+                )
+            needed = known.get(known[option_name].metadata.get("needs", ""))
+            if needed and self.given.get(needed.name, needed.default) == needed.default:
+                raise ValueError(
+                    f"--{option_name.replace('_', '-')} changes nothing without --{needed.name}: "
+                    "give both, or leave it out"
                 )
         chosen = {"path": path, **self.given} if "path" in known else self.given
         for option_name, value in chosen.items():

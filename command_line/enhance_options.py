@@ -136,8 +136,9 @@ class Options:
         if made.space == "pixel":
             given += ["bijection"] if self.bijection.bijection else []
             given += self.bijection.options
-        if not made.use_fidelity and self.fidelity != FIDELITY:
-            given.append("fidelity")
+        if not made.use_fidelity:
+            given += ["fidelity"] if self.fidelity != FIDELITY else []
+            given += ["guard"] if self.guard else []
         if given:
             raise ValueError(
                 f"--{given[0]} changes nothing with the preset {self.preset} and the start "

@@ -26,12 +26,15 @@ class StableDiffusionOptions:
     """
 
     path: str = field(metadata={"kind": "path", "internal": True})
-    control_strength: float = field(default=1.0, metadata={"help": "of the ControlNet, default 1"})
+    control_strength: float = field(
+        default=1.0, metadata={"help": "of the ControlNet, default 1", "needs": "controlnet"}
+    )
     prompt: str = field(
         default="", metadata={"help": "what the picture shows, in words; default: empty"}
     )
     negative: str = field(
-        default="", metadata={"help": "negative prompt, used with --cfg; default: empty"}
+        default="",
+        metadata={"help": "negative prompt, used with --cfg; default: empty", "needs": "cfg"},
     )
     cfg: float = field(
         default=1.0, metadata={"help": "guidance, default 1; others double the cost"}
