@@ -5,8 +5,7 @@ more than all its other networks together. Its blocks run again need 2.1, and co
 (benchmarks/results/memory.md). Of large pictures one is decoded at a time, which costs one more.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from .protocols import Binding, Codec
+from .replaced_forwards import TURN, replaced
 
 # Of what a decoder keeps otherwise, at most at once.
 SHARE = 0.4
@@ -56,20 +56,23 @@ class RecomputedCodec:
 
     def encode(self, image: Tensor) -> Tensor:
         """RGB in [0, 1], shape (B, 3, H, W), to a latent (B, C, h, w)."""
-        return self.codec.encode(image)
+        with TURN:
+            return self.codec.encode(image)
 
     def decode(self, latent: Tensor) -> Tensor:
         """A latent (B, C, h, w) to RGB about [0, 1], shape (B, 3, H, W), not clamped."""
         if not (torch.is_grad_enabled() and latent.requires_grad):
-            return self.codec.decode(latent)
+            with TURN:
+                return self.codec.decode(latent)
         if len(latent) == 1 or latent[0, 0].numel() < LARGE:
             return self._decode(latent)
         return torch.cat([_checkpointed(self._decode, item) for item in latent.split(1)])
 
     def _decode(self, latent: Tensor) -> Tensor:
-        forwards = {block: partial(_run, block, block.forward) for block in self._blocks}
-        with _replaced(forwards):
-            return self.codec.decode(latent)
+        with TURN:  # another thread's replacements are not to be taken for the blocks' own
+            forwards = {block: partial(_run, block, block.forward) for block in self._blocks}
+            with replaced(forwards):
+                return self.codec.decode(latent)
 
 
 def _blocks(network: nn.Module) -> list[nn.Module]:
@@ -97,7 +100,7 @@ def _run(block: nn.Module, forward: Callable[..., Any], *given: Any, **options: 
     inside = {m: m.forward for m in block.modules() if m is not block and "forward" in vars(m)}
 
     def as_now(*again: Any) -> Any:
-        with _replaced(inside):
+        with replaced(inside):
             return forward(*again, **options)
 
     return _checkpointed(as_now, *given)
@@ -105,16 +108,3 @@ def _run(block: nn.Module, forward: Callable[..., Any], *given: Any, **options: 
 
 def _checkpointed(function: Callable[..., Any], *given: Any) -> Any:
     return checkpoint(function, *given, use_reentrant=False, preserve_rng_state=False)
-
-
-@contextmanager
-def _replaced(forwards: dict[nn.Module, Callable[..., Any]]) -> Iterator[None]:
-    """Modules with other `forward`s of their own; what they had comes back."""
-    with ExitStack() as exits:
-        for module, forward in forwards.items():
-            if "forward" in vars(module):
-                exits.callback(setattr, module, "forward", vars(module)["forward"])
-            else:
-                exits.callback(delattr, module, "forward")
-            module.forward = forward
-        yield

@@ -22,11 +22,13 @@ class SimulatedCapture:
     Attributes:
         captures, replays: how many there were.
         failing: when to fail: never, at a "capture" or at a "replay", or an error to raise then.
+        between: is called once, before the next replay, when its buffers are filled.
     """
 
     def __init__(self):
         self.captures = self.replays = 0
         self.failing = ""
+        self.between = None
 
     def __call__(self, function):
         self.captures += 1
@@ -37,6 +39,9 @@ class SimulatedCapture:
 
         def replay():
             self.replays += 1
+            between, self.between = self.between, None
+            if between is not None:
+                between()
             if self.failing == "replay":
                 raise RuntimeError("CUDA error: unspecified launch failure")
             return output.copy_(function())

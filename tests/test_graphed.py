@@ -1,6 +1,7 @@
 """Replayed network calls: captures that are simulated on the CPU, around real small networks."""
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -11,7 +12,7 @@ from latent_map.edict.backbones.pocket.backbone import load_pocket
 from latent_map.edict.backbones.stable_diffusion.denoiser import UNetDenoiser
 from latent_map.edict.bijections.bijection import LatentPair
 from latent_map.edict.bound_picture import bind_picture
-from latent_map.edict.gradients import plain_calls, with_graph
+from latent_map.edict.gradients import plain_calls, vector_jacobian, with_graph
 from latent_map.edict.inversion import invert_picture, round_trip_error
 from latent_map.edict.memory import graph_bytes
 from latent_map.edict.tape import Tape
@@ -71,6 +72,31 @@ def test_replayed_calls_have_the_plain_ones_bits(plain, graphed):
 @pytest.mark.parametrize("memory", ["store", "recompute", "auto", 2])
 def test_replayed_gradients_have_the_plain_ones_bits(plain, graphed, memory):
     assert torch.equal(gradient(graphed, memory), gradient(plain, memory))
+
+
+def test_a_second_thread_calls_plainly_while_the_first_replays(plain, graphed, capture):
+    """They would overwrite each other's pictures."""
+    ours, theirs = (b.bind(IMAGE).denoiser for b in (graphed, plain))
+    others = LATENT / 2
+    ours(LATENT, 999.0)  # captured
+    capture.between, found = (lambda: found.append(thread(ours, others, 1.0))), []
+    assert torch.equal(ours(LATENT, 500.0), theirs(LATENT, 500.0))
+    assert torch.equal(found[0], theirs(others, 1.0))
+    leaf, output = with_graph(ours, LATENT, 500.0)
+    capture.between, found = (lambda: found.append(thread(pulled, ours, others))), []
+    product = vector_jacobian(leaf, output, LATENT)
+    assert torch.equal(product, vector_jacobian(*with_graph(theirs, LATENT, 500.0), LATENT))
+    assert torch.equal(found[0], pulled(theirs, others))
+    assert graphed.graphs.usable
+
+
+def pulled(denoiser, latent):
+    return vector_jacobian(*with_graph(denoiser, latent, 1.0), latent)
+
+
+def thread(function, *given):
+    with ThreadPoolExecutor(1) as other:
+        return other.submit(function, *given).result(timeout=60)
 
 
 def test_each_label_is_another(plain, graphed):

@@ -1,5 +1,9 @@
 """Decoders whose blocks are run again for the gradient: the same bits, less that is kept."""
 
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from latent_map.edict.backbones.stable_diffusion.denoiser import VaeCodec
@@ -150,3 +154,23 @@ def test_at_full_size_a_decoder_needs_no_more_than_its_share():
         )
     assert 0.3 * plain < one < SHARE * plain
     assert one < two < 1.05 * one
+
+
+def test_threads_take_turns_and_leave_the_network_as_it_was(plain, monkeypatch):
+    codec, inside, decode = RecomputedCodec(plain), threading.Semaphore(0), plain.decode
+
+    def slow(z):
+        inside.release()
+        time.sleep(0.2)  # the other thread's turn, if it could have it
+        return decode(z)
+
+    wanted = [decoded_and_pulled(plain, z) for z in latent().split(1)]
+    monkeypatch.setattr(plain, "decode", slow)
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(decoded_and_pulled, codec, latent()[:1])
+        assert inside.acquire(timeout=10)
+        second = threads.submit(decoded_and_pulled, codec, latent()[1:])
+        found = [first.result(), second.result()]
+    assert own_forwards(plain.vae) == []
+    for ours, theirs in zip(found, wanted, strict=True):
+        assert all(map(torch.equal, ours, theirs))

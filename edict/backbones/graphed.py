@@ -8,10 +8,12 @@ keeps all calls costs nF + n(F + B) and next to no memory, and "auto" finds that
 
 Graphs are captured while their buffers hold zeros, and the first replay of each is compared with a
 plain call: what a capture froze, or missed, shows there. Where one of these fails, plain calls are
-made instead, from then on, with one warning.
+made instead, from then on, with one warning. So are those of a thread that comes while another one
+replays.
 """
 
 import logging
+import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -34,6 +36,9 @@ WARM_UP = 3  # calls before a capture: libraries choose their kernels in the fir
 # A replayed call has a plain one's bits. Backward kernels may add up in any order: of the product's
 # norm.
 TOLERANCE = 0.01
+# Graphs share their memory. Who comes second must not wait: the first may be waiting for autograd's
+# thread, which then is the second's, too.
+_REPLAYING = threading.Lock()
 
 Replay = Callable[[], Tensor]
 Capture = Callable[[Callable[[], Tensor]], Replay]
@@ -170,15 +175,17 @@ class Graphs:
     ) -> Tensor:
         """The direction, without a graph of autograd; `pulled_back`: its product will be wanted."""
         latent = latent.detach()
-        if self.usable:
-            try:
-                captured = self._captured(denoiser, latent)
-                output = captured.call(denoiser, latent, label)
-                if pulled_back:  # here, because autograd goes back in a thread of its own
-                    captured.capture_product(output)
-                return output
-            except Exception as error:
-                self._give_up(error, latent.device)
+
+        def replayed() -> Tensor:
+            captured = self._captured(denoiser, latent)
+            output = captured.call(denoiser, latent, label)
+            if pulled_back:  # here, because autograd goes back in a thread of its own
+                captured.capture_product(output)
+            return output
+
+        output = self._tried(replayed, latent.device)
+        if output is not None:
+            return output
         with torch.no_grad():
             return denoiser(latent, label)
 
@@ -187,17 +194,31 @@ class Graphs:
     ) -> Tensor:
         """The call's vector-Jacobian product."""
         latent = latent.detach()
-        if self.usable:
-            try:
-                captured = self._captured(denoiser, latent)
-                return captured.pull_back(denoiser, latent, label, gradient)
-            except Exception as error:
-                self._give_up(error, latent.device)
+
+        def replayed() -> Tensor:
+            captured = self._captured(denoiser, latent)
+            return captured.pull_back(denoiser, latent, label, gradient)
+
+        product = self._tried(replayed, latent.device)
+        if product is not None:
+            return product
         return vector_jacobian(*with_graph(denoiser, latent, label), gradient)
 
     def close(self) -> None:
         """Forget all captured calls, and what they hold."""
         self._kept.clear()
+
+    def _tried(self, replayed: Callable[[], Tensor], device: torch.device) -> Tensor | None:
+        """What is replayed; None where it cannot be, or another thread is at it."""
+        if not self.usable or not _REPLAYING.acquire(blocking=False):
+            return None
+        try:
+            return replayed()
+        except Exception as error:
+            self._give_up(error, device)
+            return None
+        finally:
+            _REPLAYING.release()
 
     def _captured(self, denoiser: Capturable, latent: Tensor) -> "_Captured":
         bound = {name: (tensor.shape, tensor.dtype) for name, tensor in denoiser.bound().items()}

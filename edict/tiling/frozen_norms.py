@@ -11,8 +11,8 @@ the rest nearly.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import NamedTuple
 
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from ...files.constants import carried
 from ...files.devices import exact_dtype
+from ..replaced_forwards import replaced
 
 # Change of a mean or deviation from pass to pass, in deviations; a tenth of it gains nothing that
 # what tiles do not see of each other would not cover.
@@ -97,21 +98,14 @@ class FrozenNorms:
             return self._frozen(norm, x)
         return F.group_norm(x, norm.num_groups, norm.weight, norm.bias, norm.eps)
 
-    @contextmanager
-    def frozen(self) -> Iterator[None]:
+    def frozen(self) -> AbstractContextManager[None]:
         """The scope in which the network's norms use the measured statistics."""
-        with self._replaced(self._frozen):
-            yield
+        return self._replaced(self._frozen)
 
-    @contextmanager
-    def _replaced(self, forward: Callable[[nn.GroupNorm, Tensor], Tensor]) -> Iterator[None]:
-        for norm in self.norms:
-            norm.forward = partial(forward, norm)  # pyright: ignore - takes one tensor
-        try:
-            yield
-        finally:
-            for norm in self.norms:
-                del norm.forward
+    def _replaced(
+        self, forward: Callable[[nn.GroupNorm, Tensor], Tensor]
+    ) -> AbstractContextManager[None]:
+        return replaced({norm: partial(forward, norm) for norm in self.norms})
 
     def _frozen(self, norm: nn.GroupNorm, x: Tensor) -> Tensor:
         mean, deviation = self._moments[norm]
