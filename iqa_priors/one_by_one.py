@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 LARGE = 1024 * 1024  # pixels: below, two graphs at once are small
 
@@ -45,6 +46,7 @@ class _WithGradientAtOnce(torch.autograd.Function):
         return torch.cat(scores)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # pyright: ignore
         (slopes,) = ctx.saved_tensors
         return gradient.to(slopes)[:, None, None, None] * slopes, None

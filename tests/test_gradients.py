@@ -1,9 +1,19 @@
+from functools import partial
+
 import pytest
 import torch
 import torch.nn.functional as F
 from latent_map.edict.gradients import vector_jacobian, with_graph
+from latent_map.edict.tiling.codec import TiledCodec
+from latent_map.iqa_priors import one_by_one
+from latent_map.iqa_priors.logistic import Logistic
+from latent_map.iqa_priors.prior import QualityPrior
+from latent_map.map_estimation.graphed_judge import graphed_judge
 
+from .simulated_capture import SimulatedCapture
 from .test_solver import make_solver, settings
+from .test_tiled_codec import HEIGHT, TILING, WIDTH, PointwiseCodec
+from .test_tiles import tiled_conv
 from .toys import ToyBackbone, noise, picture
 
 SMALL = 1e-8  # about the size of a gradient by latents
@@ -67,3 +77,35 @@ def test_a_decoder_of_half_precision_loses_no_gradient_of_a_mean_over_pixels(dty
         gradients.append(torch.cat(solver._gradients(energy, latents, descent.variables)))
     wanted, found = gradients
     assert float((found - wanted).norm() / wanted.norm()) < HALF
+
+
+def once_by_one(monkeypatch):
+    monkeypatch.setattr(one_by_one, "LARGE", 1)
+    return partial(one_by_one.one_by_one, lambda image: image.square().mean((1, 2, 3)))
+
+
+def replayed_judge(monkeypatch):
+    metric = lambda image: image.square().mean((1, 2, 3))  # noqa: E731
+    prior = QualityPrior("toy", metric, Logistic(0.3, 0.1), capturable=True)
+    return graphed_judge(prior, SimulatedCapture())
+
+
+def denoiser_on_tiles(monkeypatch):
+    return lambda x: tiled_conv(*x.shape[-2:])[0](x, 0.5)
+
+
+def codec_on_tiles(monkeypatch):
+    return TiledCodec(PointwiseCodec(), picture(3, HEIGHT, WIDTH).double(), TILING).encode
+
+
+@pytest.mark.parametrize(
+    "made",
+    [once_by_one, replayed_judge, denoiser_on_tiles, codec_on_tiles],
+    ids=lambda f: f.__name__,
+)
+def test_a_second_derivative_of_what_has_one_is_an_error_not_zero(made, monkeypatch):
+    x = picture(3, HEIGHT, WIDTH).double().requires_grad_(True)
+    function = made(monkeypatch)
+    (slope,) = torch.autograd.grad(function(x).square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        (slope.square().sum() + x.sum()).backward()

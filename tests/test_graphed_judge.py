@@ -68,6 +68,15 @@ def test_replayed_judgements_have_the_plain_ones_bits(prior, capture):
     assert graphed.identity == prior.identity
 
 
+def test_what_was_captured_in_inference_mode_takes_gradients_later(capture):
+    prior = load_prior("pocket")
+    graphed = graphed_judge(prior, capture)
+    with torch.inference_mode():
+        assert torch.equal(graphed(PICTURES), prior(PICTURES))
+    assert_same(quality_and_slope(graphed), quality_and_slope(prior))
+    assert capture.captures == 2
+
+
 def test_large_pictures_are_replayed_one_by_one(capture, monkeypatch):
     monkeypatch.setattr(one_by_one, "LARGE", 1000)
     prior = load_prior("pocket")

@@ -20,6 +20,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.autograd.graph import saved_tensors_hooks
 
 from ...files.constants import kept_constants
@@ -148,6 +149,7 @@ class _Replayed(torch.autograd.Function):
         return denoiser.graphs.call(denoiser.inner, latent, label, pulled_back=True)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # pyright: ignore
         (latent,) = ctx.saved_tensors
         denoiser = ctx.denoiser
@@ -242,6 +244,7 @@ class Graphs:
 class _Captured:
     """The calls of one shape, captured at first use, and the tensors that they read."""
 
+    @torch.inference_mode(False)  # later callers may want a gradient
     def __init__(self, denoiser: Capturable, latent: Tensor, capture: Capture):
         self._capture = capture
         self._latent = torch.zeros_like(latent).requires_grad_(True)
@@ -288,6 +291,7 @@ class _Captured:
                 self._product = self._gradient, self._captured(self._pull_back)
         return self._product
 
+    @torch.inference_mode(False)
     def _captured(self, function: Callable[[], Tensor]) -> Replay:
         with torch.no_grad():
             for buffer in (self._latent, self._label, *self._bound.values()):

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from ..gradients import vector_jacobian, with_graph
 from ..protocols import Codec
@@ -153,6 +154,7 @@ class _TileByTile(torch.autograd.Function):
         return canvas
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # pyright: ignore
         (x,), half = ctx.saved_tensors, ctx.half
         pulled = torch.zeros_like(x)

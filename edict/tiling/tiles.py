@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from ...files.constants import carried
 from ..gradients import vector_jacobian, with_graph
@@ -278,6 +279,7 @@ class _Blended(torch.autograd.Function):
         return output
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # pyright: ignore
         (latent,) = ctx.saved_tensors
         pulled = torch.zeros_like(latent)
