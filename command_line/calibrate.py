@@ -86,6 +86,7 @@ def _scores_of(folder: Path, name: str, device: str) -> list[float]:
     """Raw scores of a folder's pictures by the published rule; unusable ones are passed over."""
     import torch
 
+    from ..files.image_values import even_remarks
     from ..files.pictures import find_pictures, left_out, read_picture
     from ..iqa_priors.loading import load_prior
     from ..iqa_priors.prior import check_prior
@@ -98,6 +99,8 @@ def _scores_of(folder: Path, name: str, device: str) -> list[float]:
         try:
             pixels = read_picture(file).pixels.to(device)
             check_prior(prior, pixels)
+            for remark in even_remarks(pixels):
+                raise ValueError(f"left out, since the {remark}")
             with torch.no_grad():
                 scores.append(float(prior.scores(pixels)[name]))
         except EXPECTED as error:

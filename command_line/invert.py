@@ -1,14 +1,20 @@
 """latent-map invert: a picture as diffusion noise, exactly."""
 
+from __future__ import annotations
+
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..files.distinct import check_distinct
 from .arguments import argument, option
 from .backbone import BackboneChoice
 from .bijection import BijectionChoice
 from .device import check_device, device_option
+
+if TYPE_CHECKING:
+    from ..files.pictures import Picture
 
 log = logging.getLogger(__name__)
 LATENTS_BYTES = 60  # per pixel: a float64 pair and the float32 picture
@@ -48,11 +54,19 @@ def run(options: Options) -> int:
     check_distinct((options.output,), (options.input, *options.backbone.files()))
     check_no_picture(options.output, "a state", ".state")
     check_writable(options.output, LATENTS_BYTES * picture.pixels[0, 0].numel())
-    if picture.alpha is not None or picture.profile:
-        log.warning("%s: the state keeps no alpha channel and no colour profile", options.input)
+    if dropped := _dropped(picture):
+        log.warning("%s: the state keeps pixels alone, and no %s", options.input, dropped)
     backbone = loading.load(options.device)
     latents = invert_picture(backbone, picture.pixels.to(options.device), inversion)
     error = round_trip_error(latents)
     save_latents(options.output, latents)
     print(f"{options.output}: noise of {options.input}, round trip error {error:.1e}")
     return 0
+
+
+def _dropped(picture: Picture) -> str:
+    """What a picture file holds that its state does not, in words."""
+    from ..files.carried import lost
+
+    alpha = "" if picture.alpha is None else "alpha channel"
+    return ", ".join(filter(None, (alpha, lost(picture.carried, ".state", picture.profile))))

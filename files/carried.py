@@ -34,6 +34,7 @@ HOLDS = {
     ".webp": {"EXIF", "XMP", "profile"},
     ".tif": {"EXIF", "XMP", "IPTC", "dpi", "profile"},
     ".bmp": {"dpi"},
+    ".state": set(),
 }
 SAME = {".jpeg": ".jpg", ".jpe": ".jpg", ".jfif": ".jpg", ".tiff": ".tif"}
 
@@ -182,7 +183,10 @@ def saving_options(carried: Carried, suffix: str, profile: bytes | None) -> dict
 
 
 def lost(carried: Carried, suffix: str, profile: bytes | None) -> str:
-    """What the format cannot hold, in words; empty if it holds everything."""
+    """What the format cannot hold, in words; empty if it holds everything.
+
+    A state (.state) holds nothing of it.
+    """
     given = {**carried.named(), **({"colour profile": profile} if profile else {})}
     names = [
         name

@@ -205,11 +205,13 @@ def test_the_command_measures_a_folder_of_photographs(tmp_path, capsys):
         noise = rng.integers(0, 40 * (index + 1), (48, 48, 3), dtype=np.uint8)
         Image.fromarray(noise).save(photos / f"{index}.png")
     (photos / "broken.png").write_bytes(b"no picture")
+    Image.new("RGB", (48, 48)).save(photos / "black.png")
     out = tmp_path / "pocket.json"
     assert main(["calibrate", "--prior", "pocket", "--folder", str(photos), "-o", str(out)]) == 0
     printed = capsys.readouterr()
     assert "6 scores" in printed.out
     assert "broken.png" in printed.err
+    assert "black.png: left out, since the picture is even all over" in printed.err
     assert json.loads(out.read_text())["n"] == 6
     assert load_prior("pocket", calibration=out).logistic.calibrated
 
