@@ -1,10 +1,14 @@
 """What a reader of an analysis must know before its numbers."""
 
 from collections.abc import Iterator
+from itertools import pairwise
+
+import numpy as np
 
 from ..files.natural_order import natural
 from .analysis import Analysis
 from .observer_names import is_robot
+from .significance import degrees_of_freedom
 from .thurstone import PSEUDO_VOTES, unanimous_bound
 
 FEW = 5  # observers, or pictures a pair, with which clustered errors are a rough guess
@@ -31,9 +35,11 @@ def _simulated(analysis: Analysis) -> Iterator[str]:
     if robots:
         more = f" and {len(robots) - MOST_NAMED} more" if len(robots) > MOST_NAMED else ""
         those = "All" if len(robots) == len(observers) else f"{len(robots)} of"
+        who = f"{those} {len(observers)} observers are simulated"
+        who = "The one observer is simulated" if len(observers) == 1 else who
         yield (
-            f"{those} {len(observers)} observers are simulated ({', '.join(robots[:MOST_NAMED])}"
-            f"{more}): their votes say nothing of what people prefer, and are counted here."
+            f"{who} ({', '.join(robots[:MOST_NAMED])}{more}): their votes say nothing of what "
+            "people prefer, and are counted here."
         )
 
 
@@ -55,14 +61,15 @@ def _infinite(analysis: Analysis) -> Iterator[str]:
     if not fit.regularised.any():
         return
     parts = [group for group in fit.components.strong if fit.regularised[list(group)].all()]
-    ordered = " > ".join(names(analysis, group) for group in parts)
+    counts = analysis.ballots.counts()
+    leads = all(counts[np.ix_(a, b)].any() for a, b in pairwise(parts))
+    grouped = (" > " if leads else " | ").join(names(analysis, group) for group in parts)
     yield (
         "Some entrants won, or lost, every vote against the others, so that the most likely "
         "difference is infinite. Scores marked regularised are those with "
         f"{PSEUDO_VOTES:g} invented votes each way on each compared pair; they say what is likely, "
-        f"not what was measured. Linked by wins in both directions: {ordered}."
+        f"not what was measured. Linked by wins in both directions: {grouped}."
     )
-    counts = analysis.ballots.counts()
     bounds = []
     for place, first in enumerate(analysis.order):
         for second in analysis.order[place + 1 :]:
@@ -106,7 +113,7 @@ def _clusters(analysis: Analysis) -> Iterator[str]:
         few = "observers" if covariance.clusters == observers else "pictures a pair"
         yield (
             f"There are only {covariance.clusters} {few}: clustered errors are a rough guess then. "
-            f"Tests allow for it (Student's t, {covariance.clusters - 1} degrees of freedom)."
+            f"Tests allow for it (Student's t, {degrees_of_freedom(covariance.clusters - 1)})."
         )
     if covariance.alternatives:
         yield (
@@ -154,7 +161,7 @@ def _fit(analysis: Analysis) -> Iterator[str]:
     if goodness.p < analysis.settings.level:
         yield (
             "One scale does not hold the votes well (deviance "
-            f"{goodness.deviance:.1f} on {goodness.degrees_of_freedom} degrees of freedom after "
+            f"{goodness.deviance:.1f} on {degrees_of_freedom(goodness.degrees_of_freedom)} after "
             f"allowing for clusters, p {goodness.p:.2g}): look at the matrix of pairs, too."
         )
 

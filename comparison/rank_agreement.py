@@ -13,6 +13,7 @@ from scipy.stats import kendalltau, norm, rankdata, spearmanr
 
 from ..files.reading import reading
 from .shares import Interval
+from .thurstone import DECIMALS
 
 MOST_FOR_EXACT = 9  # entrants whose orders are all tried: 362,880 of them
 FEWEST = 3
@@ -73,7 +74,7 @@ def agree(correlations: Mapping[str, Correlation], scores: Mapping[str, float]) 
             f"{len(names)} of the entrants {', '.join(scores)} have an SRCC: give it for three"
         )
     srcc = np.array([correlations[name].srcc for name in names])
-    values = np.array([scores[name] for name in names])
+    values = np.round([scores[name] for name in names], DECIMALS)
     ranks = competition_ranks(srcc), competition_ranks(values)
     rows = tuple(
         Row(

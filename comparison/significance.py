@@ -3,11 +3,11 @@
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import chi2, norm, studentized_range, t
+from scipy.stats import chi2, norm, rankdata, studentized_range, t
 
-from .ballots import Bools, Floats
+from .ballots import Bools, Floats, Ints
 from .covariance import Covariance
-from .thurstone import Fit
+from .thurstone import DECIMALS, Fit
 
 
 class Comparison(NamedTuple):
@@ -82,8 +82,22 @@ def _two_sided(difference: Floats, error: Floats, clusters: int) -> Floats:
 
 
 def ranking(fit: Fit) -> np.ndarray:
-    """Entrants from the highest score to the lowest, island by island."""
-    return np.lexsort((-fit.scores, fit.components.weak))
+    """Entrants from the highest score to the lowest, island by island; of equals the first."""
+    return np.lexsort((-np.round(fit.scores, DECIMALS), fit.components.weak))
+
+
+def places(fit: Fit) -> Ints:
+    """Each entrant's rank on its island: equals share the better one, and the next is skipped."""
+    found = np.zeros(len(fit.scores), np.intp)
+    for island in range(fit.components.weak.max() + 1):
+        members = np.flatnonzero(fit.components.weak == island)
+        found[members] = rankdata(-np.round(fit.scores[members], DECIMALS), method="min")
+    return found
+
+
+def degrees_of_freedom(number: int) -> str:
+    """So many, in words."""
+    return f"{number} degree{'' if number == 1 else 's'} of freedom"
 
 
 def quantile(covariance: Covariance, level: float = 0.05) -> float:

@@ -17,6 +17,7 @@ from .ballots import Bools, Floats, Ints
 
 SIGMA = 1.0484  # a difference of 1 is then a preference of 75:25: one just-objectionable difference
 SCALE = float(np.sqrt(2) * SIGMA)
+DECIMALS = 9  # of a score: beyond them equals differ by the rounding of the fit
 PSEUDO_VOTES = 0.5  # each way on each compared pair, where the maximum is at infinity
 STEPS, TOLERANCE, HALVINGS = 100, 1e-11, 30
 

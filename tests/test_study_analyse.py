@@ -167,6 +167,7 @@ def test_strata_are_scored_by_themselves(study, run):
         assert scores == pytest.approx(alone.scores, abs=1e-9)
         assert {row[f"{name}_votes"] for row in rows} == {str(6 * 2 * len(inside))}
     page = (study / "analysis" / "report.html").read_text("utf-8")
+    assert "No interval" not in page
     assert "measure lpips. So." in page
     assert "Strata of pictures" in page
 

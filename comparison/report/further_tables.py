@@ -6,7 +6,7 @@ import numpy as np
 
 from ..analysis import Analysis
 from ..sample_size import POWER, detectable, votes_needed
-from ..significance import quantile
+from ..significance import degrees_of_freedom, quantile
 from .table import Column, Table, number, p_value, percent
 
 SHARES = (0.55, 0.6, 0.65, 0.7, 0.75)  # true shares for planning
@@ -52,8 +52,8 @@ def starks_table(analysis: Analysis) -> Table:
         return Table("david", "", columns, [])
     rows = [(names[entrant], int(found.wins[entrant])) for entrant in analysis.order]
     caption = (
-        f"All alike: D = {found.statistic:.2f} on {found.degrees_of_freedom} degrees of freedom, p "
-        f"{p_value(found.p)}. Two entrants named beforehand differ from "
+        f"All alike: D = {found.statistic:.2f} on {degrees_of_freedom(found.degrees_of_freedom)}, "
+        f"p {p_value(found.p)}. Two entrants named beforehand differ from "
         f"{found.least_difference:.1f} wins on, any two from {found.honest_difference:.1f} on. No "
         "iteration is needed, but votes are taken for independent."
     )
@@ -83,6 +83,11 @@ def strata_table(analysis: Analysis) -> Table:
         "Each stratum of pictures by itself, with its own sum of zero. Pictures chosen for their "
         "discrepancy spread the scores; those drawn at random say what to expect of any picture."
     )
+    if any(stratum.covariance.clusters == 1 for stratum in analysis.strata):
+        caption += (
+            " No interval: a typical pair was shown with one picture of that stratum, which tells "
+            "nothing of others."
+        )
     if marked:
         caption += (
             " Where a stratum's votes leave scores infinite, they are regularised; where no vote "

@@ -8,6 +8,7 @@ import numpy as np
 from ...files.written import write_atomically
 from ..analysis import Analysis
 from ..caveats import caveats, names
+from ..significance import degrees_of_freedom
 from ..thurstone import SCALE, SIGMA
 from ..vote_source import VoteSource
 from .check_figures import fit_figure, observers_figure, ranks_figure
@@ -179,7 +180,7 @@ def _checks(analysis: Analysis) -> str:
     fit = "Points off the line: pairs that one scale does not hold. "
     if fair.degrees_of_freedom:
         fit += (
-            f"Deviance {plain.deviance:.2f} on {plain.degrees_of_freedom} degrees of freedom (p "
+            f"Deviance {plain.deviance:.2f} on {degrees_of_freedom(plain.degrees_of_freedom)} (p "
             f"{p_value(plain.p)} if votes were independent); allowing for pictures that differ, "
             f"{fair.deviance:.2f} (p {p_value(fair.p)})."
         )

@@ -5,7 +5,7 @@ import numpy as np
 from ..analysis import Analysis
 from ..covariance import Covariance
 from ..observers import passes_by_guessing
-from ..significance import quantile
+from ..significance import degrees_of_freedom, places, quantile
 from .table import Column, Table, number, p_value, percent
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -37,15 +37,14 @@ def ranking_table(analysis: Analysis) -> Table:
     interval = analysis.drawn.interval(analysis.settings.level) if analysis.drawn else None
     ranks = analysis.drawn.rank_shares() if analysis.drawn and len(analysis.drawn.scores) else None
     rows = []
-    place: dict[int, int] = {}
+    place = places(fit)
     for entrant in analysis.order:
         island = int(fit.components.weak[entrant])
-        place[island] = place.get(island, 0) + 1
         wins, votes = counts[entrant].sum(), counts[entrant].sum() + counts[:, entrant].sum()
         score = float(fit.scores[entrant])
         rows.append(
             (
-                *(island + 1, place[island], names[entrant], score),
+                *(island + 1, int(place[entrant]), names[entrant], score),
                 *(score - half[entrant], score + half[entrant]),
                 *(errors[entrant], naive[entrant]),
                 *(interval[:, entrant] if interval is not None else (None, None)),
@@ -109,7 +108,7 @@ def clustering_words(covariance: Covariance) -> str:
     """What the errors allow for."""
     if not covariance.clusters:
         return "as if votes were independent"
-    degrees = f"Student's t, {covariance.clusters - 1} degrees of freedom"
+    degrees = f"Student's t, {degrees_of_freedom(covariance.clusters - 1)}"
     return f"clustered by {covariance.clustering} ({degrees})"
 
 

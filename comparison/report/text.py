@@ -109,8 +109,8 @@ def as_text(analysis: Analysis, tables: Sequence[Table]) -> str:
     ballots = analysis.ballots
     lines = [
         "# Analysis\n",
-        f"{len(ballots)} votes of {len(ballots.observers)} observers on {len(ballots.entrants)} "
-        f"entrants and {len(ballots.pictures)} pictures.\n",
+        f"Votes: {len(ballots)}. Observers: {len(ballots.observers)}. Entrants: "
+        f"{len(ballots.entrants)}. Pictures: {len(ballots.pictures)}.\n",
     ]
     if found := caveats(analysis):
         lines.append("".join(f"- {sentence}\n" for sentence in found))
