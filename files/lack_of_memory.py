@@ -20,6 +20,8 @@ _WORDS = (
     "paging file is too small",
     "os error 12",
 )
+# How oneDNN says that it has no such operation for a type of numbers, or on this processor.
+_UNSUPPORTED = "primitive descriptor"
 # How the loader of shared libraries says it, and Python when it could not even make the error.
 _LOADING = ("failed to map segment", "cannot create shared object descriptor")
 _SPEECHLESS = ("error return without exception set", "returned null without setting an exception")
@@ -42,4 +44,5 @@ def is_out_of_memory(error: BaseException) -> bool:
         return any(words in str(error).lower() for words in _SPEECHLESS)
     # Others quote what they read, and that may say anything.
     kinds = isinstance(error, RuntimeError) or type(error).__name__ == "SafetensorError"
-    return kinds and any(words in str(error).lower() for words in _WORDS)
+    said = str(error).lower().replace(_UNSUPPORTED, "")
+    return kinds and any(words in said for words in _WORDS)
