@@ -19,6 +19,7 @@ from .command_line.failures import (
 )
 from .command_line.printing import Once, unfailing_streams
 from .command_line.watched import watched
+from .files.log_lines import log_lines
 
 EPILOG = "The pocket backbone and prior are a preview of the method, not Stable Diffusion."
 
@@ -41,9 +42,9 @@ def _run(arguments: Sequence[str]) -> int:
     given, unknown = _parser(arguments).parse_known_args(arguments)
     if unknown:
         given.parser.error(_of_unknown(unknown))
-    handler = logging.StreamHandler()
+    handler = log_lines()
     handler.addFilter(Once())
-    logging.basicConfig(format="latent-map: %(message)s", handlers=[handler])
+    logging.basicConfig(handlers=[handler])
     logging.getLogger(__package__).setLevel(logging.INFO)
     try:
         return given.command.run(read_arguments(given.command.Options, given))

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
+from ..files.log_lines import log_lines
+
 CONNECTION = 10.0  # seconds that a scheduler may take to answer
 LOOK_EVERY = 2.0  # seconds between two looks at who is there
 PATIENCE = 120.0  # seconds that a cluster may be without any worker
@@ -104,7 +106,7 @@ def process_pool(count: int, gpus: list[str]) -> Iterator[Workers]:
 
 def _begin_worker(life: Connection, free: Any, threads: int) -> None:
     """Take a GPU, or a share of the cores, and end with the runner."""
-    logging.basicConfig(format="latent-map: %(message)s")  # as the runner's
+    logging.basicConfig(handlers=[log_lines()])  # as the runner's
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the runner's, who ends us
     if free is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = free.get()

@@ -1,11 +1,13 @@
 """What is printed never decides a picture's outcome."""
 
 import json
+import logging
 import os
 import subprocess
 import sys
 
 import pytest
+from latent_map.files.log_lines import log_lines
 from PIL import Image
 
 from .picture_files import chunk
@@ -77,3 +79,10 @@ def test_a_warning_is_told_once(folder):
     done = process("enhance", "a.png", "-o", "b.png", *QUICK)
     assert done.returncode == 0
     assert done.stderr.decode().count("its EXIF cannot be read") == 1
+
+
+def test_what_libraries_log_is_not_told_as_the_packs_own():
+    said = "no module named kernels: please pip install kernels"
+    for name, begins in (("latent_map.files.x", "latent-map"), ("latent_maps.x", "latent_maps")):
+        record = logging.LogRecord(name, logging.WARNING, "", 1, said, None, None)
+        assert log_lines().format(record) == f"{begins}: {said}"
