@@ -17,6 +17,7 @@ SYMMETRIC = (
     *("dists", "lpips", "lpips_alex", "vae_features", "ms_ssim", "cw_ssim", "fsim", "vsi"),
     *("gmsd", "mcsd", "mse", "mae", "pamse", "nlpd", "low_resolution"),
 )
+COLUMNS = ("result_a", "result_b", "distance")  # the first two by the hash of their contents
 WITHOUT_FILES = "ms_ssim"  # what is named where the measure's file is missing
 
 
@@ -40,7 +41,7 @@ class Distances:
         self.measure, self.device = load_fidelity(measure, device), device
         self.table = folder / f"{measure}.csv"
         self.known = _read(self.table)
-        _end_line(self.table)
+        _ready(self.table)
 
     def __call__(self, a: Path, hash_a: str, b: Path, hash_b: str) -> float:
         """The distance of two picture files, whose contents have these hashes."""
@@ -82,8 +83,11 @@ def _read(path: Path) -> dict[tuple[str, str], float]:
     return known
 
 
-def _end_line(path: Path) -> None:
-    """End a line that was cut short, so that the next row is a row of its own."""
-    if path.exists() and (content := path.read_bytes()) and not content.endswith(b"\n"):
+def _ready(path: Path) -> None:
+    """Name the columns of a new table; end a line that was cut short, before the next row."""
+    content = path.read_bytes() if path.exists() else b""
+    if not content:
+        path.write_text(",".join(COLUMNS) + "\n", encoding="utf-8")
+    elif not content.endswith(b"\n"):
         with path.open("ab") as file:
             file.write(b"\n")

@@ -1,3 +1,4 @@
+import csv
 import json
 from pathlib import Path
 
@@ -87,7 +88,16 @@ def test_a_row_that_was_cut_is_computed_again(tmp_path):
     distances = Distances("mse", tmp_path / "d", "cpu")
     assert not distances.known
     assert distances(a, keys[0], b, keys[1]) == there
-    assert table.read_bytes() == whole[:-5] + b"\n" + whole
+    assert table.read_bytes() == whole[:-5] + b"\n" + whole.partition(b"\n")[2]
+
+
+def test_the_table_of_distances_names_its_columns(tmp_path):
+    a, b = stored(tmp_path, 0), stored(tmp_path, 1)
+    distance = Distances("mse", tmp_path / "d", "cpu")(a, "a" * 64, b, "b" * 64)
+    with (tmp_path / "d" / "mse.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["result_a"], row["result_b"]) == ("a" * 64, "b" * 64)
+    assert float(row["distance"]) == distance
 
 
 @pytest.mark.parametrize("name", ["dists", "lpips"])
