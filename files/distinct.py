@@ -38,9 +38,10 @@ def check_unnamed(paths: Iterable[Path], force: bool) -> None:
     there = [] if force else [path for path in paths if os.path.lexists(path)]
     if there:
         more = f" and {len(there) - 1} more" if len(there) > 1 else ""
+        are = "are" if more else "is"
         raise ValueError(
-            f"{there[0]}{more}, which would be replaced, is there already: choose another name, "
-            "or allow it with --force"
+            f"{there[0]}{more}, which would be replaced, {are} there already: choose another "
+            "name, or allow it with --force"
         )
 
 
