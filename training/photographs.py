@@ -7,21 +7,22 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from latent_map.files.pictures import read_array
+from latent_map.files.pictures import SUFFIXES, read_array
 from torch import Tensor
 
 HELD_OUT = ("014", "027", "045", "066", "072")  # photograph numbers never trained on
 
 
 def load_photographs(folder: Path, held_out: bool = False) -> list[np.ndarray]:
-    """Read the crops PHOTO_CROP.webp of a folder as uint8 (H, W, 3), without or only with HELD_OUT.
+    """Read a folder's photographs as uint8 (H, W, 3), without or only with HELD_OUT.
 
     Raises: FileNotFoundError if the folder holds none.
     """
-    files = sorted(folder.glob("*.webp"))
+    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES)
     chosen = [file for file in files if (file.name[:3] in HELD_OUT) == held_out]
     if not chosen:
-        raise FileNotFoundError(f"no photographs *.webp in {folder}")
+        named = f" whose names begin with {', '.join(HELD_OUT)}" if held_out else " to train on"
+        raise FileNotFoundError(f"{folder} holds no photographs{named} ({', '.join(SUFFIXES)})")
     return [read_array(file) for file in chosen]
 
 

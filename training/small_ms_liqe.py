@@ -33,7 +33,7 @@ from latent_map.iqa_priors.training.opinion_data import Dataset, read_opinions, 
 from PIL import Image
 
 from training.degradations import DEGRADATIONS, Pixels, RandomState
-from training.photographs import load_photographs, random_crops
+from training.photographs import HELD_OUT, load_photographs, random_crops
 
 SIDE, CROP, PATCH, WIDTH, LAYERS, TEXT_WIDTH = 96, 32, 4, 64, 2, 16
 VALIDATION, BATCH = 40, 6  # pictures of each kind
@@ -147,9 +147,11 @@ def prepare(options: argparse.Namespace) -> Path:
 def main() -> int:
     """Write everything that the command needs, run it, and print its log."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("photos", type=Path)
+    parser.add_argument(
+        "photos", type=Path, help=f"folder; names that begin with {', '.join(HELD_OUT)} are ranked"
+    )
     parser.add_argument("--out", type=Path, default=Path("runs/small_ms_liqe"))
-    parser.add_argument("--validation", type=Path, help="folder of other photographs to rank")
+    parser.add_argument("--validation", type=Path, help="folder of others to rank instead")
     parser.add_argument("--kinds", nargs="+", default=list(SCALES), choices=list(KINDS))
     parser.add_argument("--pictures", type=int, default=400, help="to train on, of each kind")
     parser.add_argument("--epochs", type=int, default=4)
