@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from latent_map.map_estimation.settings import PRESETS, MapSettings
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted(
@@ -60,3 +61,36 @@ def test_the_first_two_commands_of_the_readme_stay_where_they_are():
     assert "latent-map enhance docs/sample.png" in first
     assert "-m pytest" in second
     assert "block == 2" in (REPOSITORY / ".ci" / "run").read_text(encoding="utf-8")
+
+
+COLUMNS = "preset, start, blend, draws, T, strength, iterations, by (rate), lambda, expectation"
+
+
+def described(name: str, settings: MapSettings) -> str:
+    """A row of the table of presets; what does not concern one is a dash."""
+    moved, from_model = settings.inversion, settings.start != "input"
+    start = settings.start if settings.space == "diffusion" else "input, in pixels"
+    blend, draws = (settings.blend, settings.draws) if from_model else ("-", "-")
+    way = (moved.steps, moved.strength) if settings.space == "diffusion" else ("-", "-")
+    by = f"{settings.optimizer} ({settings.learning_rate:g})"
+    lam = settings.lam if settings.use_fidelity else "no fidelity"
+    cells = (start, blend, draws, *way, settings.iterations, by, lam, settings.expectation)
+    return row(f"`{name}`", *(f"{c:g}" if isinstance(c, float) else str(c) for c in cells))
+
+
+def row(*cells: str) -> str:
+    """A row of a table in Markdown."""
+    return f"| {' | '.join(cells)} |"
+
+
+def preset_table() -> str:
+    """All presets, as docs/command_line.md has them."""
+    rows = [described(name, settings) for name, settings in PRESETS.items()]
+    head = COLUMNS.split(", ")
+    return "\n".join((row(*head), "|---" * len(head) + "|", *rows))
+
+
+def test_the_table_of_presets_is_theirs():
+    text = (REPOSITORY / "docs" / "command_line.md").read_text(encoding="utf-8")
+    (table,) = re.findall(r"<!-- presets -->\n(.*?)\n<!-- end of presets -->", text, re.DOTALL)
+    assert table == preset_table()
