@@ -1,10 +1,13 @@
 """The documents: what they point to is there."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from latent_map.edict.backbones import load_backbone
 from latent_map.map_estimation.settings import PRESETS, MapSettings
+from latent_map.map_estimation.work import work_of
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted(
@@ -94,3 +97,30 @@ def test_the_table_of_presets_is_theirs():
     text = (REPOSITORY / "docs" / "command_line.md").read_text(encoding="utf-8")
     (table,) = re.findall(r"<!-- presets -->\n(.*?)\n<!-- end of presets -->", text, re.DOTALL)
     assert table == preset_table()
+
+
+def test_the_table_of_network_calls_is_what_is_planned():
+    """Those of the presets, and of the preset for few steps with fewer of them or more noise."""
+    text = (REPOSITORY / "docs" / "measurements.md").read_text(encoding="utf-8")
+    section = text.partition("## Few steps")[2].partition("## ")[0]
+    a_row = re.compile(r"^\|.*?\| (\d+), ([\d.]+) \| (\d+) \| (\d+) \| (\d+) \|$", re.MULTILINE)
+    found = a_row.findall(section)
+    turbo, backbone = PRESETS["turbo"], load_backbone("pocket")
+    few = [
+        replace(turbo, inversion=replace(turbo.inversion, steps=steps, strength=strength))
+        for steps, strength in ((4, 1.0), (2, 1.0), (2, 0.5))
+    ]
+    runs = [*(PRESETS[name] for name in ("paper", "fast", "gentle", "turbo")), *few]
+    for numbers, settings in zip(found, runs, strict=True):
+        work, way = work_of(backbone, settings), settings.inversion
+        planned = way.steps, way.strength, work.reconstruction, work.iterations, work.calls
+        assert tuple(map(float, numbers)) == planned
+    assert PRESETS["strong"].iterations == PRESETS["fast"].iterations
+
+
+def test_what_a_study_costs_is_as_it_was_computed():
+    text = (REPOSITORY / "docs" / "study.md").read_text(encoding="utf-8")
+    computed = REPOSITORY / "benchmarks" / "results" / "study_scale.md"
+    rows = re.findall(r"^\| (?:paper|fast) \|.*? h \|$", text, re.MULTILINE)
+    assert len(rows) == 4
+    assert set(rows) <= set(computed.read_text(encoding="utf-8").splitlines())
