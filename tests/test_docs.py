@@ -1,5 +1,6 @@
 """The documents: what they point to is there."""
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -64,6 +65,16 @@ def test_the_first_two_commands_of_the_readme_stay_where_they_are():
     assert "latent-map enhance docs/sample.png" in first
     assert "-m pytest" in second
     assert "block == 2" in (REPOSITORY / ".ci" / "run").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/comfyui.md"])
+def test_every_node_is_in_the_tables_of_nodes(document):
+    recorded = json.loads((REPOSITORY / "tests" / "data" / "object_info.json").read_text("utf-8"))
+    names = {node["display_name"].partition(" (")[0] for node in recorded["nodes"].values()}
+    text = (REPOSITORY / document).read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ([A-Z].*?) \|", text, re.MULTILINE)
+    listed = {name for row in rows for name in re.split(", | / ", row)}
+    assert names <= listed
 
 
 COLUMNS = "preset, start, blend, draws, T, strength, iterations, by (rate), lambda, expectation"
