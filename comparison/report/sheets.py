@@ -125,7 +125,7 @@ def _row(analysis: Analysis, study: Path, shown: Shown) -> str:
     )
     words = f"{shown.first} {won} : {lost} {shown.second}" if won + lost else "not voted on yet"
     share = 100 * won / (won + lost) if won + lost else 50
-    known = "" if shown.discrepancy is None else f", discrepancy {shown.discrepancy:.3f}"
+    known = "" if shown.discrepancy is None else f", discrepancy {shown.discrepancy:.2g}"
     return (
         f'<section class="pair"><div class="pictures">{figures}</div>'
         f'<div class="duel"><span style="width:{share:.1f}%"></span></div>'
