@@ -9,10 +9,10 @@ docs/canvas_...jpg; without any, all are made. Needs chromium and playwright-cor
 tests/comfyui/README.md. Minutes on a CPU.
 """
 
+import argparse
 import json
 import os
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -142,12 +142,19 @@ def thumbnail(name: str, server: ComfyServer, sample: Image.Image) -> Image.Imag
     return side_by_side(before | dict(zip(labels, made, strict=True)))
 
 
-def main(names: list[str]) -> None:
+def main() -> None:
     """Write workflows/*.jpg and docs/canvas_*.jpg."""
-    sample = Image.open(REPOSITORY / "docs" / "sample.png").convert("RGB")
     shipped = sorted(path.stem for path in (REPOSITORY / "workflows").glob("*.json"))
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join((*shipped, *CANVASES)))
+    names = parser.parse_args().names or (*shipped, *CANVASES)
+    if unknown := set(names) - {*shipped, *CANVASES}:
+        parser.error(f"no workflow or canvas is called {', '.join(sorted(unknown))}: see --help")
+    sample = Image.open(REPOSITORY / "docs" / "sample.png").convert("RGB")
     with tempfile.TemporaryDirectory() as place, comfy_server() as server:
-        for name in names or (*shipped, *CANVASES):
+        for name in names:
             if name in CANVASES:
                 write_small(photograph(*CANVASES[name], server, Path(place)), REPOSITORY / name)
                 continue
@@ -165,4 +172,4 @@ def write_small(picture: Image.Image, path: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

@@ -4,8 +4,9 @@
     python -m benchmarks.priors --memory hyperiqa --side 1024
 
 Networks of pyiqa have random weights, so scores mean nothing here, but architecture, crops and
-gradients are those of the real ones. --golden compares with the scores that pyiqa publishes, on
-the pictures of its ResultsCalibra folder.
+gradients are those of the real ones. What is measured is kept in benchmarks/results/priors.json,
+also without --write; --kept writes the page of it. --golden compares with the scores that pyiqa
+publishes, on the pictures of its ResultsCalibra folder.
 """
 
 import argparse
