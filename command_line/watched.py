@@ -10,6 +10,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 
 from ..files.address_space import address_space_limit
 from .failures import FAILED, is_nothing_left
@@ -41,6 +42,8 @@ def watched(work: Callable[[], int]) -> int:
         threading.Thread(target=_end_with, args=(life,), daemon=True).start()
         return _done(work)
     os.close(life)
+    with suppress(OSError):  # it has done so itself
+        os.setpgid(child, child)
     return _followed(child, limit)
 
 
@@ -74,11 +77,19 @@ def _is_closed(life: int) -> bool:
         return False
 
 
+def _pause(child: int) -> None:
+    """Let Ctrl-Z stop the work and those who help in it, too, until this process goes on."""
+    os.killpg(child, signal.SIGSTOP)
+    os.kill(os.getpid(), signal.SIGSTOP)
+    os.killpg(child, signal.SIGCONT)
+
+
 def _followed(child: int, limit: int) -> int:
     known = [signal.Signals[name] for name in SIGNALS if name in signal.Signals.__members__]
     for each in known:
         if signal.getsignal(each) is not signal.SIG_IGN:
             signal.signal(each, lambda number, _: os.kill(child, number))
+    signal.signal(signal.SIGTSTP, lambda *_: _pause(child))
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     ended = signal.Signals(-code).name if code < 0 else ""
     if code not in LIBRARIES and ended not in LACK:

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -158,6 +159,27 @@ def test_whoever_is_watched_ends_with_who_watches(tmp_path, name, code):
         parent.send_signal(signal.Signals[name])
         assert parent.wait(30) == code
         assert parent.stdout.read() == ""  # nobody holds it any more
+
+
+@needs_proc
+def test_ctrl_z_stops_the_work_until_it_goes_on(tmp_path):
+    def states():
+        return [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] for pid in both]
+
+    command = [sys.executable, "-c", WATCHED, "2000", "sleep()"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as parent:
+        both = parent.pid, int(parent.stdout.readline().split()[1])
+        try:
+            for number, stopped in ((signal.SIGTSTP, True), (signal.SIGCONT, False)):
+                parent.send_signal(number)
+                deadline = time.monotonic() + 10
+                while [each == "T" for each in states()] != [stopped] * 2:
+                    assert time.monotonic() < deadline, states()
+                    time.sleep(0.05)
+        finally:
+            parent.send_signal(signal.SIGCONT)
+            parent.send_signal(signal.SIGTERM)
+        assert parent.wait(30) == 143
 
 
 @needs_proc
