@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from ..fidelity.recovery import Recovery
 
+SEED = 0
 PLOT, CURVE_COLOUR = (640, 320), (190, 60, 20)
 
 
@@ -33,7 +34,7 @@ class Options:
     iterations: int = option("gradient steps", default=500)
     learning_rate: float = option("of Adam", default=0.02)
     size: int | None = option("central square of this many pixels", default=None)
-    seed: int = option("of the noise", default=0)
+    seed: int = option("of the noise", default=SEED)
     weights: Path | None = option("the measure's weight file, or its folder", default=None)
     force: bool = force_option()
     device: str = device_option()
@@ -54,6 +55,8 @@ def run(options: Options) -> int:
     from ..map_estimation.curves import Curve, plot_curves
 
     check_device(options.device)
+    if options.start != "noise" and options.seed != SEED:
+        raise ValueError(f"--seed changes nothing with --from {options.start}: leave it out")
     curve = options.output.with_suffix(".csv")
     plot = options.output.with_name(f"{options.output.stem}_curve.png")
     check_distinct((options.output, curve, plot), (options.reference, options.weights))

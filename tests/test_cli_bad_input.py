@@ -125,6 +125,7 @@ BAD_INPUT = [
     ("invert good.png -o a.state --backbone void --negative a --cfg 1", "without --cfg"),
     ("invert good.png -o a.state --backbone void --control-strength 2", "without --controlnet"),
     ("recover good.png -o b.png --seed 99999999999999999999", "below 2^63"),
+    ("recover good.png -o b.png --from jpeg --seed 3", "--seed changes nothing with --from jpeg"),
     ("recover good.png -o b.png --iterations 0", "iterations 0 must be 1 or more"),
     ("recover good.png -o b.png --learning-rate 0", "learning rate 0.0 must be above 0"),
     ("recover good.png -o b.png --weights old.png", "needs no weights"),
