@@ -9,6 +9,7 @@ import pytest
 from latent_map.edict.backbones import load_backbone
 from latent_map.map_estimation.settings import PRESETS, MapSettings
 from latent_map.map_estimation.work import work_of
+from PIL import Image
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted(
@@ -135,3 +136,21 @@ def test_what_a_study_costs_is_as_it_was_computed():
     rows = re.findall(r"^\| (?:paper|fast) \|.*? h \|$", text, re.MULTILINE)
     assert len(rows) == 4
     assert set(rows) <= set(computed.read_text(encoding="utf-8").splitlines())
+
+
+def test_the_python_of_the_documents_runs(tmp_path, monkeypatch, capsys):
+    """The page on Python in the order in which it is read; the README's with its picture."""
+    monkeypatch.chdir(tmp_path)
+    sample = Image.open(REPOSITORY / "docs" / "sample.png").convert("RGB")
+    sample.crop((120, 120, 184, 168)).save("in.png")
+    page = (REPOSITORY / "docs" / "python.md").read_text(encoding="utf-8")
+    known: dict[str, object] = {}
+    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(compile(block, "docs/python.md", "exec"), known)
+    assert Path("out.png").is_file()
+    assert "all iterations done True" in capsys.readouterr().out
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    known = {"image": known["picture"].pixels}  # pyright: ignore
+    exec(compile(block, "README.md", "exec"), known)
+    assert known["better"].shape == known["image"].shape  # pyright: ignore
