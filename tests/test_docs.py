@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from latent_map.comparison import jobs, selection
 from latent_map.edict.backbones import load_backbone
 from latent_map.map_estimation.settings import PRESETS, MapSettings
 from latent_map.map_estimation.work import work_of
@@ -136,6 +137,16 @@ def test_what_a_study_costs_is_as_it_was_computed():
     rows = re.findall(r"^\| (?:paper|fast) \|.*? h \|$", text, re.MULTILINE)
     assert len(rows) == 4
     assert set(rows) <= set(computed.read_text(encoding="utf-8").splitlines())
+
+
+def test_every_file_of_a_study_is_described():
+    sources = (REPOSITORY / "comparison" / "report").glob("*.py")
+    made = {name for file in sources for name in re.findall(r'Table\("(\w+)"', file.read_text())}
+    described = (REPOSITORY / "docs" / "study_analysis.md").read_text(encoding="utf-8")
+    assert {name for name in made if f"`{name}.csv`" not in described} == set()
+    study = (REPOSITORY / "docs" / "study.md").read_text(encoding="utf-8")
+    for columns in (jobs.COLUMNS, selection.COLUMNS):
+        assert f"`{', '.join(columns)}`" in study
 
 
 def test_the_python_of_the_documents_runs(tmp_path, monkeypatch, capsys):
