@@ -221,6 +221,31 @@ def test_what_fails_goes_on_plainly_with_one_warning(models, capture, caplog, fa
     assert not graphed.graphs.usable
 
 
+class _Cancelled(Exception):
+    """As ComfyUI raises it in any operation of its networks."""
+
+
+class _CancelledOnce(UNetDenoiser):
+    asked = True
+
+    def __call__(self, latent, label):
+        if _CancelledOnce.asked:
+            _CancelledOnce.asked = False
+            raise _Cancelled
+        return super().__call__(latent, label)
+
+
+def test_who_cancels_during_a_capture_is_heard(models, capture, caplog):
+    plain = load(models, "sd15")
+    denoiser = _CancelledOnce(plain.networks, plain.conditioning, IMAGE)
+    graphs = GraphedBackbone(plain, capture).graphs
+    with pytest.raises(_Cancelled):
+        graphs.call(denoiser, LATENT, 500.0)
+    assert torch.equal(graphs.call(denoiser, LATENT, 500.0), denoiser(LATENT, 500.0))
+    assert graphs.usable
+    assert not caplog.records
+
+
 class _ReadsItsLabel(UNetDenoiser):
     def __call__(self, latent, label):
         return super().__call__(latent, float(label))

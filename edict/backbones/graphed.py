@@ -37,6 +37,8 @@ WARM_UP = 3  # calls before a capture: libraries choose their kernels in the fir
 # A replayed call has a plain one's bits. Backward kernels may add up in any order: of the product's
 # norm.
 TOLERANCE = 0.01
+# How a capture or a replay fails. In ComfyUI 0.3.65 to 0.19 cancelling is an Exception, too.
+FAILURES = (RuntimeError, ValueError, TypeError, AttributeError, AssertionError, LookupError)
 # Graphs share their memory. Who comes second must not wait: the first may be waiting for autograd's
 # thread, which then is the second's, too.
 _REPLAYING = threading.Lock()
@@ -216,7 +218,7 @@ class Graphs:
             return None
         try:
             return replayed()
-        except Exception as error:
+        except FAILURES as error:
             self._give_up(error, device)
             return None
         finally:
