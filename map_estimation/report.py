@@ -51,6 +51,8 @@ def summarise(result: MapResult) -> str:
         return result.status.value
     first, best = _first_and_best(result)
     chosen = f"best at iteration {best.iteration}"
+    if best.quality < first.quality:
+        chosen += " by all terms of the energy together"
     if not result.improved:
         chosen = "no improvement found, input returned"
     return f"quality {first.quality:.4f} -> {best.quality:.4f}, {chosen}; {result.status.value}"

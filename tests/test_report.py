@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -101,4 +102,6 @@ def test_a_run_is_summarised_in_one_line():
         "quality 0.2000 -> 0.3000, best at iteration 1; all iterations done"
     )
     assert "input returned" in summarise(result(best=0))
+    falling = replace(result(), trace=result().trace[::-1], before=result().trace[2])
+    assert "quality 0.4000 -> 0.3000, best at iteration 1 by all terms" in summarise(falling)
     assert summarise(result(best=0, rows=0)) == "all iterations done"
