@@ -84,3 +84,17 @@ def test_nodes_are_marked_as_experimental_until_1_0():
 def test_every_node_of_version_0_1_is_still_there():
     nodes = json.loads((ROOT / "tests" / "data" / "object_info.json").read_text())["nodes"]
     assert set(nodes) >= OF_0_1
+
+
+@pytest.mark.parametrize(
+    "workflow", sorted((ROOT / "workflows").glob("*.json")), ids=lambda p: p.stem
+)
+def test_templates_ask_for_this_version(workflow):
+    """ComfyUI's managers install the version that a workflow's nodes name."""
+    nodes = json.loads(workflow.read_text(encoding="utf-8"))["nodes"]
+    versions = {
+        node["properties"]["ver"]
+        for node in nodes
+        if node["properties"].get("cnr_id") == PROJECT["project"]["name"]
+    }
+    assert versions == {PROJECT["project"]["version"]}
