@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..edict.backbones.graphed import GraphedBackbone
 from ..edict.protocols import Backbone
 from ..files.hidden_colours import fill_hidden
 from ..files.image_values import checked_image
@@ -215,5 +216,8 @@ class Progress:
         self.bar.update_absolute(done, preview=("JPEG", picture, side))
 
     def watch(self, backbone: Backbone) -> Backbone:
-        """The backbone with its network calls counted."""
+        """The backbone with its network calls counted; what it captures goes as the node ends."""
+        if isinstance(backbone, GraphedBackbone):
+            close = backbone.graphs.close
+            current_session().once(backbone, lambda exits: exits.callback(close), lasting=True)
         return WatchedBackbone(backbone, self.call)

@@ -17,6 +17,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, Protocol
+from weakref import WeakSet
 
 import torch
 from torch import Tensor
@@ -68,10 +69,14 @@ class Capturable(Protocol):
 
 
 class CudaCapture:
-    """Captures calls as CUDA graphs that share one pool of memory."""
+    """Captures calls as CUDA graphs that share one pool of memory.
+
+    PyTorch gives a pool up with its last graph, and takes no more for it: then there is a new one.
+    """
 
     def __init__(self) -> None:
         self._pool: Any = None
+        self._graphs: WeakSet[Any] = WeakSet()
 
     def __call__(self, function: Callable[[], Tensor]) -> Replay:
         """What computes function() again from the tensors that it reads, into the same output."""
@@ -81,11 +86,13 @@ class CudaCapture:
             for _ in range(WARM_UP):
                 function()
         torch.cuda.current_stream().wait_stream(side)
-        self._pool = self._pool or torch.cuda.graph_pool_handle()
+        if not self._graphs:
+            self._pool = torch.cuda.graph_pool_handle()
         graph = torch.cuda.CUDAGraph()
         # Other threads of a server may ask the device for something meanwhile.
         with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
             output = function()
+        self._graphs.add(graph)
 
         def replay() -> Tensor:
             graph.replay()
