@@ -1,8 +1,9 @@
 """Quality models whose calls are captured as CUDA graphs, as the network's are.
 
-A judge on CLIP launches twice as many kernels as the network's call. It is called once or twice an
-iteration only, and a capture takes a few calls itself: what it costs comes back with some ten
-evaluations of pictures of one size.
+LIQE launches twice as many kernels as the network's call (benchmarks/results/launches.md). But a
+judge is called once or twice an iteration only, and a capture takes calls itself, to warm up and to
+compare: it is for many evaluations of pictures of one size. From how many on it pays was not
+measured.
 
 Scores have the plain ones' bits. So have gradients, as far as they come from one view of a picture;
 with other terms or views they are summed in another order.
