@@ -43,6 +43,7 @@ class MeasuredFidelity:
         options: given to the measure by name.
         known_as: what saved runs call the measure; its name where that is empty.
         unsaid: options that saved runs do not tell.
+        weights: its weight files by a hash; empty without such.
     """
 
     name: str
@@ -51,12 +52,14 @@ class MeasuredFidelity:
     options: Mapping[str, Any] = field(default_factory=dict)
     known_as: str = ""
     unsaid: Mapping[str, Any] = field(default_factory=dict)
+    weights: str = ""
 
     @property
     def identity(self) -> str:
-        """As in "low_resolution_distance {'scale': 2}"."""
+        """As in "low_resolution_distance {'scale': 2}", and which weights."""
         said = {k: v for k, v in self.options.items() if self.unsaid.get(k) != v}
-        return (self.known_as or self.name) + (f" {said}" if said else "")
+        parts = (self.known_as or self.name, str(said or ""), self.weights)
+        return " ".join(part for part in parts if part)
 
     def __call__(self, x: Tensor, x_init: Tensor, /) -> Tensor:
         """Distances, shape (B,)."""

@@ -10,6 +10,7 @@ import torch
 from ..files.catalog import choose_row, missing_files, what_is_missing
 from ..files.downloads import fetch_files
 from ..files.weight_files import find_files
+from ..files.weights import fingerprint
 from .catalog import FIDELITIES, REFUSED
 from .choices import CHOICES, check_choice
 from .fidelity import MeasuredFidelity
@@ -43,8 +44,10 @@ def load_fidelity(
     if download and path is None and missing_files(row, folders):
         fetch_files(row.files)
     options = {**row.defaults, **options}
-    measure = row.load(device, find_files("fidelity", name, row.files, folders, path))
-    return MeasuredFidelity(name, measure, row.min_side, options, row.known_as, row.unsaid)
+    paths = find_files("fidelity", name, row.files, folders, path)
+    measure = row.load(device, paths)
+    weights = f"of {fingerprint(paths)[:16]}" if paths else ""
+    return MeasuredFidelity(name, measure, row.min_side, options, row.known_as, row.unsaid, weights)
 
 
 def missing_fidelity(name: str, folders: Sequence[Path] = ()) -> str:

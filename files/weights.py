@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -308,10 +309,11 @@ def read_weights(tensors: dict[str, Stored]) -> dict[str, Tensor]:
 def fingerprint(files: Iterable[Path]) -> str:
     """What tells files from others of the same names: sizes, beginnings and samples, hashed.
 
-    Not a checksum of the whole files, whose gigabytes would take minutes to read.
+    A folder stands for all files in it. Not a checksum of the whole files, whose gigabytes would
+    take minutes to read.
     """
     digest = hashlib.sha256()
-    for path in files:
+    for path in chain.from_iterable(map(_inside, files)):
         size = path.stat().st_size
         with path.open("rb") as file:
             digest.update(str(size).encode() + file.read(1 << 20))
@@ -319,3 +321,10 @@ def fingerprint(files: Iterable[Path]) -> str:
                 file.seek(index * max(0, size - _SAMPLE_BYTES) // (_SAMPLES - 1))
                 digest.update(file.read(_SAMPLE_BYTES))
     return digest.hexdigest()
+
+
+def _inside(path: Path) -> list[Path]:
+    """The file, or all files of a folder."""
+    if not path.is_dir():
+        return [path]
+    return sorted(inner for inner in path.rglob("*") if inner.is_file())

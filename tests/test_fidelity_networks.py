@@ -154,7 +154,11 @@ def test_files_are_found_read_and_checked(tmp_path, monkeypatch, weights):
         assert torch.equal(fidelity(a, b), wanted)
     with pytest.raises(ValueError, match=r"another network's \(features"):
         load_weights(file, VGG16_LAYERS)
-    assert load_fidelity("lpips_alex").identity == "lpips (alex)"
+    known = load_fidelity("lpips_alex").identity
+    assert known.startswith("lpips (alex) of ")
+    other = tmp_path / file.name
+    torch.save({name: 2 * value for name, value in state.items()}, other)
+    assert load_fidelity("lpips_alex", path=other).identity != known
     with pytest.raises(ValueError, match="needs sides of 32"):
         load_fidelity("lpips_alex")(picture(0, 31, 40), picture(1, 31, 40))
 

@@ -78,7 +78,9 @@ def test_folders_of_a_vae_and_of_a_pipeline_are_read(vae, tmp_path):
     a, b = picture(0, 32, 32), picture(1, 32, 32)
     wanted = VaeFeatures(VaeEncoder(vae))(a, b)
     for folder in (tmp_path / "pipeline", tmp_path / "pipeline" / "vae"):
-        assert torch.equal(load_fidelity("vae_features", path=folder)(a, b), wanted)
+        loaded = load_fidelity("vae_features", path=folder)
+        assert torch.equal(loaded(a, b), wanted)
+        assert " of " in loaded.identity
     with pytest.raises(ValueError, match="needs the file vae-ft-mse"):
         load_fidelity("vae_features", path=tmp_path)
 
